@@ -1,0 +1,195 @@
+"""Profiles and variants: every number of the project in one place, with its reason.
+
+Three profiles turn one dial: `tiny` (seconds, for tests), `mini` (the embedded benchmark, on two CPU
+cores) and `paper` (ImageNet VID, Sec. IV-B/C). A variant (a)-(g) of Table III is a value, `Levels`:
+which of the four parts of the method are switched on. Nothing in the code asks for a variant's name.
+"""
+
+from dataclasses import asdict, dataclass, field, fields, replace
+
+
+class MSTError(Exception):
+    """An error the user can mend: one line that names the file, line or shape and the way out."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Which parts of the method are on: one column of Table III."""
+
+    dalign: bool = False
+    frame: bool = False
+    proposal: bool = False
+    instance: bool = False
+
+    @property
+    def temporal(self) -> bool:
+        """Does the model look at support frames at all?"""
+        return self.dalign or self.frame or self.proposal or self.instance
+
+
+VARIANTS = {  # Table III, in the paper's order
+    "a": Levels(),
+    "b": Levels(frame=True),
+    "c": Levels(proposal=True),
+    "d": Levels(dalign=True, frame=True),
+    "e": Levels(dalign=True, proposal=True),
+    "f": Levels(dalign=True, frame=True, proposal=True),
+    "g": Levels(dalign=True, frame=True, proposal=True, instance=True),
+}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """MiniVID (see `mstlib.data.minivid`); the reasons stand in its data card."""
+
+    name: str = "minivid-v1"
+    seed: int = 2022            # the paper's year; any change of it is another benchmark
+    size: int = 128             # pixels; 16 x 16 cells at stride 8
+    train_clips: int = 576
+    train_length: int = 16      # frames a clip
+    val_clips: int = 64         # settings are chosen here
+    test_clips: int = 96        # reported, never tuned on
+    test_length: int = 24       # frames a clip, val and test
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The detector and its levels; `mini` values, the paper's in brackets."""
+
+    classes: int = 8                          # without background [30]
+    backbone: str = "mini"                    # [resnet101]
+    widths: tuple[int, ...] = (24, 32, 48, 64, 96)  # stem, conv2..conv5
+    pixel_mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    pixel_std: tuple[float, ...] = (0.25, 0.25, 0.25)
+    # RPN, Sec. IV-B
+    anchor_sizes: tuple[int, ...] = (16, 28, 44, 64)   # [64, 128, 256, 512]
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    rpn_nms: float = 0.7
+    rpn_pre_nms: int = 256                    # [6000]
+    reference_proposals: int = 48             # [300] N
+    support_proposals: int = 16               # [75] a frame, RDN's value; M = L times this
+    rpn_batch: int = 64                       # anchors sampled for the loss [256]
+    # RoI head, Sec. IV-B
+    roi_reduce: int = 64                      # 1x1 after conv5 [256]
+    roi_size: int = 5                         # RoIAlign cells [7]
+    width: int = 256                          # d of Eq. 7-12 [1024]
+    roi_batch: int = 32                       # RoIs sampled for the loss [128]
+    score_threshold: float = 0.001
+    nms: float = 0.5
+    detections: int = 100                     # a frame [300]
+    # DAlign, Eq. 1-3
+    dalign_layout: int = 1                    # 1 or 2, DEVIATIONS.md 4
+    dalign_mid: int = 32                      # bottleneck [64]
+    dalign_residual: bool = True              # added to F_tau, not in its place: DEVIATIONS.md 5
+    dalign_bound: float = 4.0                 # offsets are bound * tanh(o / bound), cells
+    # Attention, Fig. 4
+    frame_width: int = 64                     # Q, K, V of the frame level [256]
+    frame_heads: int = 4
+    frame_query: str = "all"                  # "all" or "ref", Table IX
+    frame_init: str = "identity"              # or "zero": DEVIATIONS.md 7
+    heads: int = 4                            # G at the proposal and instance level [16]
+    relation_layers: int = 2                  # proposal level
+    geometry: str = "size"                    # "size" (Eq. 9) or "full" (RDN, with centres)
+    # Instance level, Eq. 12
+    instance_rule: str = "topk"               # "topk" (leak-free) or "label" (literal)
+    instance_k: int = 8                       # K, candidate foreground [20]
+    instance_r: float = 0.2                   # r, share of supports each listens to
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The recipe (Sec. IV-C, scaled down): one for the pretraining, one for the variants."""
+
+    steps: int
+    batch: int                  # clips a step, each one reference and `supports` supports
+    lr: float
+    supports: int = 2           # random supports of a reference (Sec. IV-C)
+    span: int = 8               # supports within +- span frames [18]
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warmup: int = 100           # steps of linear warm-up [500]
+    decay_at: tuple[float, ...] = (0.67, 0.9)  # lr x 0.1 at these shares of the steps
+    clip_norm: float = 10.0     # gradient clipping: keeps DAlign from exploding
+    freeze_backbone: bool = True
+    lr_scale: dict[str, float] = field(default_factory=dict)  # module name -> multiplier
+    motion_loss: float = 0.0    # weight of DAlign's offset loss from track boxes
+    identity_loss: float = 0.0  # weight of the instance level's identity loss
+    log_every: int = 20
+    save_every: int = 200
+
+
+@dataclass(frozen=True)
+class TestConfig:
+    """The sliding window at test time (Sec. IV-C)."""
+
+    window: int = 9             # frames, the reference in the middle [37]
+    stride: int = 2             # between the frames of the window [1]
+    batch: int = 8              # references a forward pass; changes speed, not results
+
+
+@dataclass(frozen=True)
+class Config:
+    """One profile: everything that decides a run besides the variant and the seed."""
+
+    profile: str
+    data: DataConfig
+    model: ModelConfig
+    pretrain: TrainConfig
+    train: TrainConfig
+    test: TestConfig = TestConfig()
+    levels: Levels = Levels()
+
+    def to_dict(self) -> dict:
+        """Plain JSON-ready dict of every field."""
+        return asdict(self)
+
+
+# One recipe for every variant. What differs between modules (lr_scale) is the same wherever the module is
+# present; settings were chosen on val, see DEVIATIONS.md.
+MINI = Config(
+    profile="mini",
+    data=DataConfig(),
+    model=ModelConfig(),
+    pretrain=TrainConfig(steps=4000, batch=14, lr=0.02, supports=0, freeze_backbone=False),
+    train=TrainConfig(steps=1600, batch=4, lr=0.01, motion_loss=1.0, identity_loss=0.1),
+)
+
+TINY = Config(
+    profile="tiny",
+    data=DataConfig(size=64, train_clips=8, train_length=6, val_clips=4, test_clips=4, test_length=6),
+    model=ModelConfig(
+        widths=(8, 12, 16, 16, 24), anchor_sizes=(12, 20, 30), rpn_pre_nms=64,
+        reference_proposals=16, support_proposals=6, rpn_batch=32, roi_reduce=16, roi_size=3,
+        width=32, roi_batch=16, detections=20, dalign_mid=8, frame_width=16, frame_heads=2,
+        heads=2, instance_k=4,
+    ),
+    pretrain=TrainConfig(steps=20, batch=4, lr=0.02, supports=0, freeze_backbone=False, warmup=5,
+                         save_every=10, log_every=5),
+    train=TrainConfig(steps=8, batch=2, lr=0.01, span=3, warmup=2, motion_loss=1.0,
+                      identity_loss=0.1, save_every=4, log_every=2),
+    test=TestConfig(window=5, stride=1, batch=4),
+)
+
+PROFILES = {"tiny": TINY, "mini": MINI}
+
+
+def get_config(profile: str, variant: str = "a") -> Config:
+    """The configuration of a profile and a variant of Table III; MSTError if either is unknown."""
+    if profile not in PROFILES:
+        raise MSTError(f"unknown profile '{profile}'; choose one of {', '.join(PROFILES)}")
+    if variant not in VARIANTS:
+        raise MSTError(f"unknown variant '{variant}'; choose one of {', '.join(VARIANTS)} (Table III)")
+    return replace(PROFILES[profile], levels=VARIANTS[variant])
+
+
+def with_overrides(config: Config, overrides: dict[str, object]) -> Config:
+    """`config` with dotted fields replaced, e.g. {"train.lr": 0.01}; MSTError on an unknown name."""
+    for dotted, value in overrides.items():
+        section, _, name = dotted.rpartition(".")
+        part = getattr(config, section, None) if section else config
+        if part is None or name not in {f.name for f in fields(part)}:
+            raise MSTError(f"unknown setting '{dotted}'; settings look like train.lr or model.width")
+        part = replace(part, **{name: value})
+        config = replace(config, **{section: part}) if section else part
+    return config

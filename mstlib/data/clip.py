@@ -1,0 +1,86 @@
+"""What flows through the house: clips with targets go in, detections come out.
+
+Boxes are (N, 4) float32 `x1 y1 x2 y2` in pixels, continuous coordinates (x2 - x1 is the width).
+Labels are 1-based: 0 is background, as in the paper's 31-way head.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+DETERIORATIONS = ("motion blur", "defocus", "occlusion", "rare pose")  # Fig. 1 of the paper
+
+
+@dataclass(frozen=True)
+class Target:
+    """Ground truth of one frame with N objects.
+
+    boxes (N, 4) xyxy pixels; labels (N,) int64, 1-based; ids (N,) int64 track ids, unique in a clip and
+    constant through it (-1: unknown); flags (N, 4) bool in the order of `DETERIORATIONS`;
+    centres (N, 2) projected object centres in pixels (x, y), for measuring alignment.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    ids: Tensor
+    flags: Tensor
+    centres: Tensor
+
+    def flip(self, width: int) -> "Target":
+        """The target of the horizontally flipped frame, `width` pixels wide."""
+        x1, y1, x2, y2 = self.boxes.unbind(1)
+        boxes = torch.stack([width - x2, y1, width - x1, y2], dim=1)
+        centres = torch.stack([width - self.centres[:, 0], self.centres[:, 1]], dim=1)
+        return Target(boxes, self.labels, self.ids, self.flags, centres)
+
+    def as_torchvision(self) -> dict[str, Tensor]:
+        """The dict that torchvision's detection parts take."""
+        return {"boxes": self.boxes, "labels": self.labels}
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections of one frame: boxes (D, 4) xyxy pixels, scores (D,) in 0..1, labels (D,) 1-based."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+class Clip(Protocol):
+    """A video with its annotations; frames are read on demand."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def frame(self, t: int) -> Tensor:
+        """Frame t as a (3, H, W) uint8 RGB tensor."""
+
+    def target(self, t: int) -> Target:
+        """Ground truth of frame t."""
+
+
+def window_indices(t: int, length: int, window: int, stride: int) -> list[int]:
+    """Frames of the test window around reference t, the reference first (Sec. IV-C).
+
+    The window is shorter at both ends of the video, as in the paper; a one-frame video is its own window.
+    """
+    reach = window // 2
+    around = [t + stride * k for k in range(-reach, reach + 1) if k != 0]
+    return [t] + [s for s in around if 0 <= s < length]
+
+
+def sample_supports(
+    t: int, length: int, supports: int, span: int, generator: torch.Generator
+) -> list[int]:
+    """Random support frames of reference t within +- span, with replacement if the video is short."""
+    low, high = max(0, t - span), min(length - 1, t + span)
+    others: Sequence[int] = [s for s in range(low, high + 1) if s != t] or [t]
+    picks = torch.randint(len(others), (supports,), generator=generator).tolist()
+    if len(others) >= supports:
+        picks = torch.randperm(len(others), generator=generator)[:supports].tolist()
+    return [others[i] for i in picks]

@@ -1,0 +1,88 @@
+"""Writing files so that a reader never meets half of one.
+
+Everything goes to a temporary name in the same folder first and is renamed when complete: a rename
+within a folder is atomic, so a run that is killed leaves the old file or the new one.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mstlib.config import MSTError
+
+
+@contextmanager
+def write_via(path: str | Path) -> Iterator[Path]:
+    """Give the body a temporary name to write to; renamed to `path` when the body ends well.
+
+    MSTError if the disk is full or the folder not writable; nothing is left behind on any error.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # two processes never share it
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise MSTError(
+            f"cannot write {path}: {error.strerror or type(error).__name__}; "
+            "free some space or choose a writable folder"
+        ) from error
+    finally:  # after an interrupt too
+        _remove(temporary)
+
+
+def reserve(path: str | Path, size: int) -> None:
+    """Make `path` a file of `size` bytes that the disk really holds; OSError if it cannot.
+
+    Writing to a memory map on a full disk kills the process; reserving first turns that into an error.
+    """
+    with Path(path).open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, size))
+
+
+def write_bytes(path: str | Path, data: bytes) -> Path:
+    """Write `data` to `path`, making its folder; MSTError if the disk is full or not writable."""
+    with write_via(path) as temporary:
+        temporary.write_bytes(data)
+    return Path(path)
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write `text` as UTF-8, line ends as given; raises as `write_bytes`."""
+    return write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, value: object) -> Path:
+    """Write `value` as indented JSON, number lists on one line.
+
+    MSTError if a number is NaN or infinite (JSON has none: store None) or as `write_bytes`.
+    """
+    try:
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise MSTError(
+            f"cannot write {path} as JSON: {error}; store None or plain numbers"
+        ) from error
+    return write_text(path, _one_line_numbers(text) + "\n")
+
+
+def _one_line_numbers(text: str) -> str:
+    """Put lists of numbers on one line: a thousand bootstrap values are not worth a thousand lines.
+
+    Only line breaks between JSON tokens can match: inside a string they are written as \\n.
+    """
+    number_list = re.compile(r"\[\n[\s\d.,eE+\-nul]*?\]")
+    return number_list.sub(lambda match: re.sub(r"\s+", " ", match[0]).replace("[ ", "[")
+                           .replace(" ]", "]"), text)
+
+
+def _remove(path: Path) -> None:
+    """Remove a temporary file, if it can be; the first error is the one to report."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return

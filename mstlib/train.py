@@ -1,0 +1,269 @@
+"""Training: one loop for the single-frame pretraining and for every variant of Table III (Sec. IV-C).
+
+At `mini` scale the detector is first trained on single frames; each variant, (a) included, then takes the same
+number of further steps from there with conv1-4 frozen, whose maps are computed once and kept (DEVIATIONS.md 3).
+Every step draws its batch and its random numbers from (seed, step) alone: a resumed run repeats itself bit by bit.
+"""
+
+import csv
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mstlib.config import Config, MSTError, TrainConfig
+from mstlib.data.clip import Clip, Target, sample_supports
+from mstlib.fileio import reserve, write_via
+from mstlib.model.backbone import freeze_batch_norms
+from mstlib.model.detector import MST, build_model
+from mstlib.progress import progress
+
+DRIFT_LIMIT = 3.0  # |F'-F| / |F| beyond which DAlign has run away (DEVIATIONS.md 6)
+
+
+@dataclass
+class Batch:
+    """Windows of one step: conv4 maps or images (B, L, ., ., .), targets [b][l], image size (H, W)."""
+
+    windows: Tensor
+    targets: list[list[Target]]
+    size: tuple[int, int]
+
+
+# ---- batches ------------------------------------------------------------------------------------------
+
+
+def draw(clips: Sequence[Clip], recipe: TrainConfig, supports: int, generator: torch.Generator
+         ) -> list[tuple[int, list[int], bool]]:
+    """(clip, frames with the reference first, flipped) for each window of a batch.
+
+    One horizontal flip a clip, not a frame: a flip between frames would be motion that never happened.
+    """
+    picks = []
+    for n in torch.randint(len(clips), (recipe.batch,), generator=generator).tolist():
+        t = int(torch.randint(len(clips[n]), (1,), generator=generator))
+        frames = [t] + sample_supports(t, len(clips[n]), supports, recipe.span, generator)
+        picks.append((n, frames, bool(torch.rand((), generator=generator) < 0.5)))
+    return picks
+
+
+def targets_of(clips: Sequence[Clip], picks: list[tuple[int, list[int], bool]], width: int
+               ) -> list[list[Target]]:
+    """Targets [b][l] of drawn windows."""
+    return [[clips[n].target(t).flip(width) if flip else clips[n].target(t) for t in frames]
+            for n, frames, flip in picks]
+
+
+def image_batch(clips: Sequence[Clip], recipe: TrainConfig, supports: int,
+                generator: torch.Generator) -> Batch:
+    """A batch of images, for training with the backbone."""
+    picks = draw(clips, recipe, supports, generator)
+    windows = torch.stack([torch.stack([clips[n].frame(t) for t in frames]) for n, frames, _ in picks])
+    flips = torch.tensor([flip for _, _, flip in picks])[:, None, None, None, None]
+    windows = torch.where(flips, windows.flip(-1), windows)
+    return Batch(windows, targets_of(clips, picks, windows.shape[-1]), tuple(windows.shape[-2:]))
+
+
+def map_batch(clips: Sequence[Clip], maps: Tensor, size: tuple[int, int], recipe: TrainConfig,
+              supports: int, generator: torch.Generator) -> Batch:
+    """A batch of kept conv4 maps; maps (2, clips * T, C, h, w) holds plain and flipped frames."""
+    picks = draw(clips, recipe, supports, generator)
+    starts = [0]
+    for clip in clips[:-1]:
+        starts.append(starts[-1] + len(clip))
+    windows = torch.stack([maps[int(flip), [starts[n] + t for t in frames]]
+                           for n, frames, flip in picks]).float()
+    return Batch(windows, targets_of(clips, picks, size[1]), size)
+
+
+@torch.no_grad()
+def kept_maps(model: MST, clips: Sequence[Clip], path: Path) -> Tensor:
+    """conv4 maps of all frames, plain and flipped, (2, frames, C, h, w) half precision, memory-mapped.
+
+    Computed once for a pretrained backbone and shared by all variants and seeds (their conv1-4 is frozen).
+    """
+    import numpy as np
+
+    if not path.exists():
+        frames = sum(len(c) for c in clips)
+        shape = model.c4(clips[0].frame(0)[None]).shape[1:]
+        with write_via(path) as tmp:
+            reserve(tmp, 2 * 2 * frames * shape.numel() + 128)
+            out = np.lib.format.open_memmap(tmp, "w+", np.float16, (2, frames, *shape))
+            at = 0
+            for clip in progress(clips, "conv4 maps of the training clips"):
+                images = torch.stack([clip.frame(t) for t in range(len(clip))])
+                for flip, x in enumerate((images, images.flip(-1))):
+                    out[flip, at : at + len(clip)] = model.c4(x).half().numpy()
+                at += len(clip)
+            out.flush()
+    return torch.from_numpy(np.load(path, mmap_mode="c"))
+
+
+# ---- the loop -----------------------------------------------------------------------------------------
+
+
+def learning_rate(step: int, recipe: TrainConfig) -> float:
+    """Linear warm-up, then x0.1 at the given shares of the steps (Sec. IV-C, scaled down)."""
+    warm = min(1.0, (step + 1) / max(1, recipe.warmup))
+    return recipe.lr * warm * 0.1 ** sum(step >= at * recipe.steps for at in recipe.decay_at)
+
+
+def make_optimizer(model: MST, recipe: TrainConfig) -> torch.optim.Optimizer:
+    """SGD (or AdamW) over what is trained, one group a module with its own multiplier of the rate."""
+    groups: dict[float, list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            scale = next((s for key, s in recipe.lr_scale.items() if name.startswith(key)), 1.0)
+            groups.setdefault(scale, []).append(parameter)
+    groups = [{"params": p, "scale": s} for s, p in groups.items()]
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay)
+    raise MSTError(f"unknown optimizer '{recipe.optimizer}'; choose sgd or adamw")
+
+
+def total(losses: dict[str, Tensor], recipe: TrainConfig) -> Tensor:
+    """The weighted sum of the losses."""
+    weights = {"motion": recipe.motion_loss, "identity": recipe.identity_loss}
+    return sum(weights.get(name, 1.0) * loss for name, loss in losses.items())
+
+
+def step_seed(seed: int, step: int) -> int:
+    """One number for (seed, step); distinct for every step of every seed."""
+    return seed * 1_000_003 + step
+
+
+def train_step(model: MST, batch: Batch, optimizer: torch.optim.Optimizer, recipe: TrainConfig,
+               step: int) -> dict[str, float]:
+    """One update; returns the losses as numbers. MSTError if a loss is not finite."""
+    windows = batch.windows.to(next(model.parameters()).device)
+    if windows.dtype == torch.uint8:
+        windows = model.c4(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
+    losses = model.losses(windows, batch.size, batch.targets)
+    loss = total(losses, recipe)
+    if not torch.isfinite(loss):
+        values = ", ".join(f"{k} {float(v):.3g}" for k, v in losses.items())
+        raise MSTError(f"loss is not finite at step {step} ({values}); try a lower train.lr")
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(step, recipe) * group["scale"]
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+    optimizer.step()
+    return {k: float(v.detach()) for k, v in losses.items()} | {"norm": float(norm)}
+
+
+def fit(model: MST, next_batch: Callable[[torch.Generator], Batch], recipe: TrainConfig, seed: int,
+        out: Path, text: str, resume: bool = True) -> dict:
+    """Train `model` for recipe.steps steps, saving to `out`; returns {"wall_s", "log"}.
+
+    With `resume`, an interrupted run goes on from its last save and ends with the same weights as an
+    uninterrupted one. A log of the losses lies beside `out` as CSV.
+    """
+    optimizer = make_optimizer(model, recipe)
+    state = {"step": 0, "wall_s": 0.0, "log": []}
+    if resume and out.exists():
+        saved = load_state(out)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        state = {k: saved[k] for k in state}
+    begun, sums = time.monotonic() - state["wall_s"], {}
+    first = state["step"]
+    for step in progress(range(first, recipe.steps), text, recipe.steps, first):
+        generator = torch.Generator().manual_seed(step_seed(seed, step))
+        with torch.random.fork_rng(devices=[]):  # torchvision's samplers draw from the global state
+            torch.manual_seed(step_seed(seed, step))
+            values = train_step(model, next_batch(generator), optimizer, recipe, step)
+        for k, v in values.items():
+            sums.setdefault(k, []).append(v)
+        if (step + 1) % recipe.log_every == 0:
+            state["log"].append({"step": step + 1} | {k: sum(v) / len(v) for k, v in sums.items()})
+            sums = {}
+        state["step"] = step + 1
+        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
+            state["wall_s"] = time.monotonic() - begun
+            save_state(out, state | {"model": model.state_dict(),
+                                     "optimizer": optimizer.state_dict()})
+    write_log(out.with_suffix(".csv"), state["log"])
+    return state
+
+
+def write_log(path: Path, log: list[dict[str, float]]) -> None:
+    """The training log as CSV; a loss that was absent in a stretch is an empty cell."""
+    names = list(dict.fromkeys(k for row in log for k in row))
+    with write_via(path) as tmp, tmp.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows({k: round(v, 5) for k, v in row.items()} for row in log)
+
+
+def save_state(path: Path, state: dict) -> None:
+    """A training checkpoint, written whole or not at all."""
+    with write_via(path) as tmp:
+        try:
+            torch.save(state, tmp)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(f"torch could not save ({error})".splitlines()[0]) from error
+
+
+def load_state(path: Path) -> dict:
+    """A training checkpoint, read without executing code; MSTError if missing or damaged."""
+    if not path.exists():
+        raise MSTError(f"{path}: no such checkpoint; train it first (mst pretrain, mst train)")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise MSTError(f"{path}: not a readable checkpoint ({type(error).__name__}); "
+                       f"delete it and train again") from error
+
+
+# ---- the two trainings --------------------------------------------------------------------------------
+
+
+def pretrain(config: Config, clips: Sequence[Clip], seed: int, out: Path, resume: bool = True) -> dict:
+    """Single-frame pretraining from nothing, backbone included; batch norms learn here only."""
+    model, recipe = build_model(config, seed), config.pretrain
+    model.train()
+    return fit(model, lambda g: image_batch(clips, recipe, 0, g), recipe, seed, out,
+               f"pretraining, seed {seed}", resume)
+
+
+def start_from(model: MST, weights: dict[str, Tensor], source: str) -> None:
+    """Load what the pretrained detector shares with `model`; its new levels keep their start."""
+    missing, unexpected = model.load_state_dict(weights, strict=False)
+    levels = ("dalign.", "frame.", "proposal.", "instance.")
+    wrong = [k for k in missing if not k.startswith(levels)] + list(unexpected)
+    if wrong:
+        raise MSTError(f"{source}: does not fit this model, first key at fault {wrong[0]}; "
+                       f"was it pretrained with another profile?")
+
+
+def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path | None, out: Path,
+                  resume: bool = True) -> dict:
+    """Train the variant `config.levels` from the pretrained detector `init` (None: from nothing)."""
+    model, recipe = build_model(config, seed), config.train
+    if init is not None:
+        start_from(model, load_state(init)["model"], str(init))
+    model.train()
+    supports = recipe.supports if config.levels.temporal else 0
+    if recipe.freeze_backbone:
+        freeze_batch_norms(model)
+        for module in model.backbone.c4_modules():
+            module.requires_grad_(False)
+        where = (init or out).with_name((init or out).stem + ".conv4.npy")
+        maps, size = kept_maps(model, clips, where), tuple(clips[0].frame(0).shape[-2:])
+
+        def next_batch(g: torch.Generator) -> Batch:
+            return map_batch(clips, maps, size, recipe, supports, g)
+    else:
+        freeze_batch_norms(model)
+
+        def next_batch(g: torch.Generator) -> Batch:
+            return image_batch(clips, recipe, supports, g)
+    return fit(model, next_batch, recipe, seed, out, f"{config.profile} training, seed {seed}", resume)
+
