@@ -193,3 +193,16 @@ def with_overrides(config: Config, overrides: dict[str, object]) -> Config:
         part = replace(part, **{name: value})
         config = replace(config, **{section: part}) if section else part
     return config
+
+
+def config_from_dict(plain: dict) -> Config:
+    """The inverse of `Config.to_dict`, also after a trip through JSON; MSTError if it does not fit."""
+    sections = {"data": DataConfig, "model": ModelConfig, "pretrain": TrainConfig,
+                "train": TrainConfig, "test": TestConfig, "levels": Levels}
+    try:
+        parts = {name: kind(**{k: tuple(v) if isinstance(v, list) else v
+                               for k, v in plain[name].items()})
+                 for name, kind in sections.items()}
+        return Config(profile=plain["profile"], **parts)
+    except (KeyError, TypeError) as error:
+        raise MSTError(f"configuration does not fit this version of mstlib: {error}") from error

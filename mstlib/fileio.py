@@ -35,13 +35,13 @@ def write_via(path: str | Path) -> Iterator[Path]:
         _remove(temporary)
 
 
-def reserve(path: str | Path, size: int) -> None:
-    """Make `path` a file of `size` bytes that the disk really holds; OSError if it cannot.
+def reserve(path: str | Path) -> None:
+    """Make the disk really hold every byte of an existing, sparse file; OSError if it cannot.
 
     Writing to a memory map on a full disk kills the process; reserving first turns that into an error.
     """
-    with Path(path).open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, size))
+    with Path(path).open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, os.fstat(file.fileno()).st_size))
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:

@@ -91,8 +91,8 @@ def kept_maps(model: MST, clips: Sequence[Clip], path: Path) -> Tensor:
         frames = sum(len(c) for c in clips)
         shape = model.c4(clips[0].frame(0)[None]).shape[1:]
         with write_via(path) as tmp:
-            reserve(tmp, 2 * 2 * frames * shape.numel() + 128)
             out = np.lib.format.open_memmap(tmp, "w+", np.float16, (2, frames, *shape))
+            reserve(tmp)
             at = 0
             for clip in progress(clips, "conv4 maps of the training clips"):
                 images = torch.stack([clip.frame(t) for t in range(len(clip))])

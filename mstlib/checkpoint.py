@@ -1,0 +1,78 @@
+"""Small trained checkpoints: safetensors in half precision, which cannot carry code.
+
+The file's metadata holds the whole configuration, so that a checkpoint says what model it belongs to.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+
+from mstlib.config import VARIANTS, MSTError, config_from_dict
+from mstlib.fileio import write_via
+from mstlib.model.detector import MST
+
+
+def variant_of(model: MST) -> str:
+    """The letter of Table III whose levels the model has ("-" if none has them)."""
+    return next((name for name, levels in VARIANTS.items() if levels == model.levels), "-")
+
+
+def save_weights(model: MST, path: str | Path, seed: int, half: bool = True) -> Path:
+    """Write the weights with their configuration; float tensors in half precision unless told not to."""
+    from safetensors.torch import save_file
+
+    tensors = {k: (v.half() if half and v.is_floating_point() else v).contiguous()
+               for k, v in model.state_dict().items()}
+    metadata = {"format": "mstlib-1", "variant": variant_of(model), "seed": str(seed),
+                "config": json.dumps(model.config.to_dict(), sort_keys=True)}
+    with write_via(path) as tmp:
+        try:
+            save_file(tensors, tmp, metadata)
+        except Exception as error:  # safetensors wraps the system's error in its own
+            raise OSError(f"safetensors could not save ({error})") from error
+    return Path(path)
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """A checkpoint's metadata: format, variant, seed, config (JSON); MSTError if damaged."""
+    return _open(path)[1]
+
+
+def load_weights(path: str | Path, variant: str | None = None) -> tuple[MST, dict[str, str]]:
+    """The model of a checkpoint, in float32 and ready to detect, and its metadata.
+
+    MSTError if the file is missing, damaged, of another format, or not of the `variant` asked for.
+    """
+    tensors, metadata = _open(path)
+    if variant is not None and metadata["variant"] != variant:
+        raise MSTError(f"{path}: holds variant ({metadata['variant']}), not ({variant}); "
+                       f"evaluate it as it is or give the file of ({variant})")
+    model = MST(config_from_dict(json.loads(metadata["config"])))
+    own = model.state_dict()
+    wrong = sorted(set(own) ^ set(tensors)) or sorted(
+        k for k in own if own[k].shape != tensors[k].shape)
+    if wrong:
+        raise MSTError(f"{path}: weights do not fit their own configuration, first at '{wrong[0]}'; "
+                       f"the file is damaged or from another version")
+    model.load_state_dict({k: v.to(own[k].dtype) for k, v in tensors.items()})
+    return model.eval(), metadata
+
+
+def _open(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file of ours."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise MSTError(f"{path}: no such checkpoint; shipped ones lie in results/checkpoints/")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise MSTError(f"{path}: not a readable safetensors file ({error}); fetch it again") from error
+    if metadata.get("format") != "mstlib-1":
+        raise MSTError(f"{path}: not a checkpoint of mstlib (format {metadata.get('format')}); "
+                       f"training states (.pt) are exported by mst train")
+    return tensors, metadata
