@@ -16,8 +16,8 @@ PROFILE = config.get("profile", "mini")
 TRAIN = config.get("train", False)
 VARIANTS = list(config.get("variants", ALL_VARIANTS))  # a list, or letters: variants=ag
 SEEDS = config.get("seeds", [0, 1, 2])
-PRETRAIN_SEED = config.get("pretrain_seed", 0)  # one pretraining for all, as the paper's one backbone
-SHIPPED_SEED = SEEDS[0]                         # whose weights go into the repository
+SHIPPED_SEED = SEEDS[0]  # whose weights go into the repository
+PRETRAIN_SEED = config.get("pretrain_seed", 0)  # one for all, as the paper has one backbone
 WORK = config.get("work", f"build/{PROFILE}")
 # The committed results are mini's: a trial with another profile must not overwrite them.
 RESULTS = config.get("results", "results" if PROFILE == "mini" else f"{WORK}/results")
@@ -36,7 +36,8 @@ SHIPPED = f"{RESULTS}/checkpoints/{PROFILE}-{{variant}}.safetensors"
 REPORT = f"{WORK}/reproduced.json"
 
 # One thread a job: two one-thread trainings are half as fast again as one with two threads.
-shell.prefix(f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH" OMP_NUM_THREADS=1; ')
+BIN = Path(sys.executable).parent
+shell.prefix(f'set -euo pipefail; export PATH="{BIN}:$PATH" OMP_NUM_THREADS=1; ')
 
 
 wildcard_constraints:
@@ -44,15 +45,8 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-localrules:
-    all,
-    ship,
-    report,
-    tables,
-    index,
-
-
 rule all:
+    localrule: True
     input:
         f"{WORK}/index.html",
         expand(SHIPPED, variant=VARIANTS),
@@ -98,7 +92,8 @@ if TRAIN:
             data=f"{WORK}/data/train.ready",
             pretrained=f"{WORK}/pretrained-seed{PRETRAIN_SEED}.pt",
         output:
-            f"{WORK}/weights/{{variant}}-seed{{seed}}.safetensors",
+            weights=f"{WORK}/weights/{{variant}}-seed{{seed}}.safetensors",
+            summary=f"{WORK}/weights/{{variant}}-seed{{seed}}.json",
         params:
             state=f"{WORK}/unfinished/{{variant}}-seed{{seed}}.pt",
         message:
@@ -109,13 +104,14 @@ if TRAIN:
             runtime=240,
         shell:
             "mst train --profile {PROFILE} --variant {wildcards.variant} --seed {wildcards.seed}"
-            " --init {input.pretrained} --out {params.state} --weights {output}"
+            " --init {input.pretrained} --out {params.state} --weights {output.weights}"
             " && rm -f {params.state}"
 
     rule evaluate:
         input:
             data=f"{WORK}/data/test.ready",
             weights=f"{WORK}/weights/{{variant}}-seed{{seed}}.safetensors",
+            summary=f"{WORK}/weights/{{variant}}-seed{{seed}}.json",
         output:
             RECORD,
         message:
@@ -134,6 +130,7 @@ if TRAIN:
             SHIPPED,
         message:
             "weights of variant ({wildcards.variant}), seed {SHIPPED_SEED}, to {output}"
+        localrule: True
         shell:
             "cp {input} {output}.tmp && mv {output}.tmp {output}"
 
@@ -162,6 +159,7 @@ else:
             REPORT,
         message:
             "comparing with the committed records"
+        localrule: True
         shell:
             "mst compare {input.reproduced} --runs {RESULTS}/runs --out {output}"
 
@@ -173,6 +171,7 @@ rule tables:
         TABLE_III,
     message:
         "Table III from the run records"
+    localrule: True
     shell:
         "mst table III --profile {PROFILE} --results {RESULTS} --out {TABLES}"
 
@@ -202,5 +201,6 @@ rule index:
         f"{WORK}/index.html",
     message:
         "index page {output}"
+    localrule: True
     shell:
         "mst index {input} --out {output}"

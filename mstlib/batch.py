@@ -14,46 +14,80 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mstlib.config import MSTError, get_config
+from mstlib.config import PROFILES, VARIANTS, MSTError, get_config
 from mstlib.fileio import write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]  # the repository
-ROUNDING = 0.05  # mAP in percent: what another machine's rounding moves
-DIFFERENT = 0.5  # mAP in percent: more than rounding can move, less than two seeds differ
+SETTINGS = (  # what the Snakefile reads from its config
+    "profile", "train", "variants", "seeds", "pretrain_seed", "work", "results", "notebook",
+)
+ROUNDING = 0.05   # mAP in percent: what another machine's rounding moves
+DIFFERENT = 0.5   # mAP in percent: more than rounding can move, less than two seeds differ
 
 
 def reproduce(
     profile: str = "mini", train: bool = False, jobs: int = 2, where: str = "local",
-    settings: Sequence[str] = (), options: Sequence[str] = (),
+    settings: dict[str, str] | None = None, options: Sequence[str] = (),
 ) -> int:
-    """Run the graph of `Snakefile`; returns the exit code: 0, or 1 if a job failed or results differ.
+    """Run the graph of `Snakefile`; returns 0, or 1 if a job failed or results differ.
 
     jobs: at once; where: a folder of `workflow/`; settings: values of the Snakefile such as
-    "seeds=[0,1]"; options: passed to snakemake. MSTError outside the repository, if a shipped
+    {"seeds": "[0,1]"}; options: passed to snakemake. MSTError outside the repository, if a shipped
     checkpoint is missing, or if another batch runs in the same folder.
     """
-    get_config(profile)
-    values = [f"profile={profile}", f"train={train}", *settings]
+    values = {"profile": profile, "train": str(train)} | (settings or {})
     command = snakemake_command(jobs, where, values, options)
+    if not train:
+        require_shipped(profile, values)
     with only_one(ROOT / "build" / "reproduce.lock") as lock:
-        return subprocess.run(command, cwd=ROOT, pass_fds=[lock], check=False).returncode
+        code = _wait(subprocess.Popen(command, cwd=ROOT, pass_fds=[lock]))
+    report = ROOT / values.get("work", f"build/{profile}") / "reproduced.json"
+    if code or train or not report.exists():
+        return code
+    rows = json.loads(report.read_text(encoding="utf-8"))
+    print("\n".join(report_lines(rows)))
+    return int(any(row["verdict"] == "differs" for row in rows))
+
+
+def _wait(child: subprocess.Popen) -> int:
+    """The child's exit code; on Ctrl-C, which reaches it too, it gets the time to stop its jobs."""
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        child.wait()
+        raise
 
 
 def snakemake_command(
-    jobs: int, where: str, settings: Sequence[str], options: Sequence[str] = ()
+    jobs: int, where: str, settings: dict[str, str], options: Sequence[str] = ()
 ) -> list[str]:
-    """The command line that runs the graph; MSTError outside the repository or for an unknown place."""
+    """The command line that runs the graph; MSTError outside a clone or for unknown names."""
+    get_config(settings["profile"])
+    unknown = sorted(set(settings) - set(SETTINGS))
+    if unknown:
+        raise MSTError(f"the batch has no setting '{unknown[0]}'; it has {', '.join(SETTINGS)}")
     if not (ROOT / "Snakefile").exists():
         raise MSTError(f"{ROOT}/Snakefile is missing: run this in a clone of the repository")
     places = sorted(p.parent.name for p in (ROOT / "workflow").glob("*/config.yaml"))
     if where not in places:
         raise MSTError(f"no workflow/{where}/config.yaml; choose one of {', '.join(places)}")
-    count = "--cores" if where == "local" else "--jobs"
     return [
-        sys.executable, "-m", "snakemake", "--directory", str(ROOT),
-        "--snakefile", str(ROOT / "Snakefile"), "--workflow-profile", str(ROOT / "workflow" / where),
-        count, str(jobs), "--nolock", *options, "--config", *settings,
+        sys.executable, "-m", "snakemake", "--directory", str(ROOT), "--snakefile",
+        str(ROOT / "Snakefile"), "--workflow-profile", str(ROOT / "workflow" / where),
+        "--cores" if where == "local" else "--jobs", str(jobs), "--nolock", *options,
+        "--config", *(f"{name}={value}" for name, value in settings.items()),
     ]
+
+
+def require_shipped(profile: str, settings: dict[str, str]) -> None:
+    """MSTError if a checkpoint that the batch would evaluate is missing."""
+    home = "results" if profile == "mini" else f"build/{profile}/results"
+    folder = ROOT / settings.get("results", home) / "checkpoints"
+    letters = [v for v in VARIANTS if v in settings.get("variants", "".join(VARIANTS))]
+    missing = [p for v in letters if not (p := folder / f"{profile}-{v}.safetensors").exists()]
+    if missing:
+        raise MSTError(f"{missing[0]}: no such checkpoint; train it with `mst reproduce --train "
+                       f"--profile {profile}`")
 
 
 @contextmanager
@@ -70,12 +104,57 @@ def only_one(path: Path):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise MSTError(f"{path}: another batch is running here; wait for it or stop it") from None
+            raise MSTError(f"{path}: another batch runs here; wait for it or stop it") from None
         os.set_inheritable(file.fileno(), True)
         yield file.fileno()
 
 
-# -- what was reproduced -------------------------------------------------------------------------
+def write_summary(state: dict, steps: int, path: Path) -> None:
+    """What a record keeps of a training, beside its weights: steps, wall seconds, last losses."""
+    losses = dict(state["log"][-1]) if state["log"] else {}
+    losses.pop("step", None)
+    write_json(path, {"steps": steps, "seconds": round(state["wall_s"], 1), "losses": losses})
+
+
+def evaluation_record(
+    weights: Path, split: str = "test", protocols: Sequence[str] = ("vid",), tag: str = ""
+) -> dict:
+    """The run record of exported weights, evaluated on a split; raises as `run_evaluation`.
+
+    The summary that `write_summary` put beside the weights tells of their training; shipped weights
+    have none, their training stands in the committed record.
+    """
+    from mstlib.config import config_from_dict
+    from mstlib.experiment import run_evaluation
+    from mstlib.records import device_name, new_record
+
+    run = run_evaluation(weights, split, protocols=protocols)
+    config = config_from_dict(run["config"])
+    summary = weights.with_suffix(".json")
+    training = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}
+    seconds = {"evaluate": run["evaluate_s"]}
+    if training:
+        seconds["train"] = training["seconds"]
+    record = new_record(
+        config, run["variant"], run["seed"], metrics=run["metrics"], bootstrap=run["bootstrap"],
+        split=split, counts={"clips": run["clips"], "frames": run["frames"]},
+        steps=config.train.steps, losses=training.get("losses", {}), seconds=seconds,
+        device=device_name("cpu"), protocol=protocols[0], tag=tag,
+        recipe=recipe(config.profile, run["variant"], run["seed"], split),
+    )
+    return record | {"measures": run["measures"]}
+
+
+def recipe(profile: str, variant: str, seed: int, split: str) -> list[str]:
+    """The command lines that repeat a run of the batch."""
+    work = f"build/{profile}"
+    weights = f"{work}/weights/{variant}-seed{seed}.safetensors"
+    return [
+        f"mst pretrain --profile {profile} --seed 0 --out {work}/pretrained-seed0.pt",
+        f"mst train --profile {profile} --variant {variant} --seed {seed} "
+        f"--init {work}/pretrained-seed0.pt --weights {weights}",
+        f"mst evaluate {weights} --split {split}",
+    ]
 
 
 def compare_records(reproduced: Sequence[Path], runs: Path) -> list[dict]:
@@ -84,13 +163,13 @@ def compare_records(reproduced: Sequence[Path], runs: Path) -> list[dict]:
     mAP in percent. The verdict is "same" within rounding, "close" where another processor may
     explain it, "differs" beyond. MSTError if the committed record is missing.
     """
-    from mstlib.results import read_record
+    from mstlib.records import read_record
 
     rows = []
     for path in reproduced:
         here = read_record(path)
         there = read_record(runs / f"{here['id']}.json")
-        protocol = next(iter(here["metrics"]))
+        protocol = here["protocol"]
         values = [record["metrics"][protocol]["mAP"] for record in (there, here)]
         rows.append(_row(here, protocol, *values))
     return rows
@@ -111,12 +190,10 @@ def report_lines(rows: Sequence[dict]) -> list[str]:
     """The comparison as lines for a terminal."""
     head = f"{'run':20} {'recorded':>9} {'here':>7} {'difference':>11}  verdict"
     return [head] + [
-        f"{r['run']:20} {r['recorded']:9.2f} {r['here']:7.2f} {r['difference']:+11.3f}  {r['verdict']}"
-        for r in rows
+        f"{r['run']:20} {r['recorded']:9.2f} {r['here']:7.2f} {r['difference']:+11.3f}  "
+        f"{r['verdict']}" for r in rows
     ]
 
-
-# -- the index page ------------------------------------------------------------------------------
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -171,8 +248,26 @@ def _html_table(rows: list[list[str]]) -> str:
     return "<table>\n" + "\n".join(lines) + "\n</table>" if lines else ""
 
 
-def write_report(reproduced: Sequence[Path], runs: Path, out: Path) -> list[dict]:
-    """Compare, write the rows to `out` as JSON, return them; raises as `compare_records`."""
-    rows = compare_records(reproduced, runs)
-    write_json(out, rows)
-    return rows
+def describe() -> list[str]:
+    """What is installed here, where the data lies, which checkpoints are shipped: a line each."""
+    import torch
+
+    from mstlib import __version__
+    from mstlib.data.generate import home
+    from mstlib.records import device_name, versions
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    shipped = sorted(p.name for p in (ROOT / "results" / "checkpoints").glob("*.safetensors"))
+    return [
+        f"mstlib {__version__} in {ROOT}",
+        ", ".join(f"{name} {version}" for name, version in versions().items()),
+        f"device: {device_name(device)}",
+        *(f"MiniVID, {name}: {_where(home(config.data))}" for name, config in PROFILES.items()),
+        f"checkpoints: {', '.join(shipped) or 'none; train them with `mst reproduce --train`'}",
+    ]
+
+
+def _where(folder: Path) -> str:
+    """A data folder with the splits that are there."""
+    splits = sorted(p.name for p in folder.glob("[!.]*") if p.is_dir())
+    return f"{folder} ({', '.join(splits) or 'not generated yet'})"

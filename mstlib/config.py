@@ -73,7 +73,7 @@ class ModelConfig:
     roi_reduce: int = 64                      # 1x1 after conv5 [256]
     roi_size: int = 5                         # RoIAlign cells [7]
     width: int = 256                          # d of Eq. 7-12 [1024]
-    roi_batch: int = 32                       # RoIs sampled for the loss [128]
+    roi_batch: int = 48                       # RoIs sampled for the loss [128]
     score_threshold: float = 0.001
     nms: float = 0.5
     detections: int = 100                     # a frame [300]
@@ -84,7 +84,7 @@ class ModelConfig:
     dalign_bound: float = 4.0                 # offsets are bound * tanh(o / bound), cells
     # Attention, Fig. 4
     frame_width: int = 64                     # Q, K, V of the frame level [256]
-    frame_heads: int = 4
+    frame_heads: int = 2
     frame_query: str = "all"                  # "all" or "ref", Table IX
     frame_init: str = "identity"              # or "zero": DEVIATIONS.md 7
     heads: int = 4                            # G at the proposal and instance level [16]

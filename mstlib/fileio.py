@@ -38,7 +38,8 @@ def write_via(path: str | Path) -> Iterator[Path]:
 def reserve(path: str | Path) -> None:
     """Make the disk really hold every byte of an existing, sparse file; OSError if it cannot.
 
-    Writing to a memory map on a full disk kills the process; reserving first turns that into an error.
+    Writing to a memory map on a full disk kills the process; reserving first turns that into an
+    error.
     """
     with Path(path).open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, max(1, os.fstat(file.fileno()).st_size))

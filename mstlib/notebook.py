@@ -47,8 +47,8 @@ def read_notebook(path: Path):
         return nbformat.read(path, as_version=4)
     except FileNotFoundError:
         raise MSTError(f"{path}: no such notebook") from None
-    except (ValueError, AttributeError, KeyError, nbformat.ValidationError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # nbformat and jupytext raise a dozen kinds on damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise MSTError(f"{path}: not a readable notebook ({reason}); restore it with git") from None
 
 

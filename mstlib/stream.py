@@ -47,7 +47,7 @@ def detect_clip(model: MST, clip: Clip, config: TestConfig) -> list[Detections]:
     windows = clip_windows(len(clip), config, model.levels.temporal)
     found: list[Detections | None] = [None] * len(clip)
     for references in batches(windows, config.batch):
-        for t, d in zip(references, model.detect(maps[[windows[t] for t in references]], size)[0],
+        for t, d in zip(references, model.detect(maps[torch.tensor([windows[t] for t in references])], size)[0],
                         strict=True):
             found[t] = Detections(d.boxes.cpu(), d.scores.cpu(), d.labels.cpu())
     return found
@@ -69,7 +69,7 @@ def propose_clip(model: MST, clip: Clip, config: TestConfig) -> list[Tensor]:
     windows = clip_windows(len(clip), config, model.levels.temporal)
     found: list[Tensor | None] = [None] * len(clip)
     for references in batches(windows, config.batch):
-        x, _ = model.aggregate(maps[[windows[t] for t in references]])
+        x, _ = model.aggregate(maps[torch.tensor([windows[t] for t in references])])
         for t, boxes in zip(references, model.rpn.propose(x[:, 0], size)[0], strict=True):
             found[t] = boxes.cpu()
     return found

@@ -8,13 +8,13 @@ Every step draws its batch and its random numbers from (seed, step) alone: a res
 import csv
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mstlib.config import Config, MSTError, TrainConfig
+from mstlib.config import Config, Levels, MSTError, TrainConfig
 from mstlib.data.clip import Clip, Target, sample_supports
 from mstlib.fileio import reserve, write_via
 from mstlib.model.backbone import freeze_batch_norms
@@ -147,7 +147,7 @@ def train_step(model: MST, batch: Batch, optimizer: torch.optim.Optimizer, recip
     losses = model.losses(windows, batch.size, batch.targets)
     loss = total(losses, recipe)
     if not torch.isfinite(loss):
-        values = ", ".join(f"{k} {float(v):.3g}" for k, v in losses.items())
+        values = ", ".join(f"{k} {float(v.detach()):.3g}" for k, v in losses.items())
         raise MSTError(f"loss is not finite at step {step} ({values}); try a lower train.lr")
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, recipe) * group["scale"]
@@ -226,8 +226,8 @@ def load_state(path: Path) -> dict:
 
 
 def pretrain(config: Config, clips: Sequence[Clip], seed: int, out: Path, resume: bool = True) -> dict:
-    """Single-frame pretraining from nothing, backbone included; batch norms learn here only."""
-    model, recipe = build_model(config, seed), config.pretrain
+    """Single-frame pretraining of variant (a) from nothing; batch norms learn here only."""
+    model, recipe = build_model(replace(config, levels=Levels()), seed), config.pretrain
     model.train()
     return fit(model, lambda g: image_batch(clips, recipe, 0, g), recipe, seed, out,
                f"pretraining, seed {seed}", resume)

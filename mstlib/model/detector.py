@@ -119,6 +119,8 @@ class MST(nn.Module):
     def relate(self, p: Proposals, trace: Trace | None = None) -> Tensor:
         """Proposal and instance level on one window: features (N, d) for the head (Eq. 7-12)."""
         a = p.a
+        if len(a) == 0 or len(p.s) == 0:  # nobody asks, or nobody to ask
+            return a
         if self.proposal:
             if trace:
                 trace.relation = self.proposal.weights(a, p.boxes, p.s, p.support_boxes)

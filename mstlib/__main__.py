@@ -1,0 +1,5 @@
+"""`python -m mstlib` is `mst`."""
+
+from mstlib.cli import main
+
+main()

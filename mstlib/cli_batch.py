@@ -1,0 +1,147 @@
+"""Commands of `mst` around the batch: from run records to tables, notebooks and pages.
+
+`mstlib.cli` registers them beside those that train and evaluate.
+"""
+
+import ast
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mstlib.config import MSTError
+
+Profile = Annotated[str, typer.Option(help="Scale: tiny (seconds) or mini (the benchmark).")]
+Results = Annotated[Path, typer.Option(help="Folder that holds runs/, tables/ and checkpoints/.")]
+
+
+def pairs(items: list[str] | None) -> dict[str, str]:
+    """["name=value"] as a dict; MSTError where the = is missing."""
+    for item in items or []:
+        if "=" not in item:
+            raise MSTError(f"'{item}': settings are given as NAME=VALUE, such as train.lr=0.01")
+    return dict(item.split("=", 1) for item in items or [])
+
+
+def literal(text: str) -> object:
+    """A Python literal (0.01, True, (1, 2)) as its value, anything else as the text it is."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def reproduce(
+    train: Annotated[bool, typer.Option("--train", help="Train everything (hours) instead of "
+                                        "evaluating what is shipped (minutes).")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Jobs at once, one thread each.")] = 2,
+    profile: Profile = "mini",
+    on: Annotated[str, typer.Option(
+        help="Where, a folder of workflow/: local, slurm or kubernetes.")] = "local",
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="List the jobs only.")] = False,
+    settings: Annotated[list[str] | None, typer.Option(
+        "--set", metavar="NAME=VALUE",
+        help="Change the batch: variants=ag or seeds=[0,1,2,3,4]; repeatable.")] = None,
+) -> None:
+    """Run the batch: what is out of date, and nothing else.
+
+    \b
+    Example: mst reproduce
+             mst reproduce --train --profile tiny --set variants=ag --set seeds=[0]
+    """
+    from mstlib.batch import reproduce as run
+
+    options = ["--dry-run"] if dry_run else []
+    raise typer.Exit(run(profile, train, jobs, on, pairs(settings), options))
+
+
+def table(
+    name: Annotated[str, typer.Argument(help="Table of the paper: III.")],
+    profile: Profile = "mini", results: Results = Path("results"),
+    out: Annotated[Path | None, typer.Option(help="Write .csv and .md into this folder.")] = None,
+) -> None:
+    """Make a table of the paper from the run records.
+
+    \b
+    Example: mst table III
+    """
+    from mstlib.results import comparisons_iii, read_runs, table_iii, write_table
+
+    if name != "III":
+        raise MSTError(f"table '{name}' is not made from runs; choose III")
+    runs = read_runs(results / "runs", profile)
+    frames = {"table_III": table_iii(runs), "table_III_claims": comparisons_iii(runs)}
+    for title, frame in frames.items():
+        print(f"{frame.attrs['caption']}\n\n{frame.to_string(index=False)}\n")
+        if out:
+            write_table(title, frame, out)
+
+
+def check(results: Results = Path("results"), notebooks: Path = Path("notebooks")) -> None:
+    """Check tables against records, notebooks against code.
+
+    \b
+    Example: mst check
+    """
+    from mstlib.notebook import is_fresh
+    from mstlib.results import check_tables
+
+    wrong = check_tables(results)
+    stale = [path for path in sorted(notebooks.glob("*.ipynb")) if not is_fresh(path)]
+    wrong += [f"{path}: outputs are not of this code; run `mst notebook {path}`" for path in stale]
+    print("\n".join(wrong) or "tables and notebooks agree with the records and the code")
+    raise typer.Exit(int(bool(wrong)))
+
+
+def notebook(
+    source: Annotated[Path, typer.Argument(help="Notebook to run, .ipynb or percent .py.")],
+    output: Annotated[Path | None, typer.Argument(help="Where to  [default: in place]")] = None,
+    parameters: Annotated[list[str] | None, typer.Option(
+        "--parameter", "-p", metavar="NAME=VALUE", help="Value of the parameters cell.")] = None,
+) -> None:
+    """Run a notebook without a browser.
+
+    The same inputs give the same bytes; an unknown parameter is an error.
+
+    \b
+    Example: mst notebook notebooks/09_tables.ipynb build/table_III.ipynb -p table=III
+    """
+    from mstlib.notebook import run_notebook
+
+    values = {name: literal(value) for name, value in pairs(parameters).items()}
+    run_notebook(source, output or source.with_suffix(".ipynb"), values)
+
+
+def compare(
+    records: Annotated[list[Path], typer.Argument(help="Run records just made, .json.")],
+    runs: Annotated[Path, typer.Option(
+        help="Folder of the records to compare with.")] = Path("results/runs"),
+    out: Annotated[Path | None, typer.Option(help="Write the comparison as JSON.")] = None,
+) -> None:
+    """Compare new run records with the committed ones.
+
+    \b
+    Example: mst compare build/mini/reproduced/g.json
+    """
+    from mstlib.batch import compare_records, report_lines
+    from mstlib.fileio import write_json
+
+    rows = compare_records(records, runs)
+    if out:
+        write_json(out, rows)
+    else:
+        print("\n".join(report_lines(rows)))
+
+
+def index(
+    files: Annotated[list[Path], typer.Argument(help="Tables .csv, comparisons .json, others.")],
+    out: Annotated[Path, typer.Option(help="The page, .html.")],
+) -> None:
+    """Write a page that shows tables and links the rest.
+
+    \b
+    Example: mst index results/tables/table_III.csv --out build/index.html
+    """
+    from mstlib.batch import write_index
+
+    write_index(files, out)

@@ -1,0 +1,210 @@
+"""The batch: the graph lists the right jobs, runs them once, and says what it reproduced."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mstlib import batch
+from mstlib.config import MSTError
+
+NOTEBOOK = '# %% tags=["parameters"]\ntable = "I"\n\n# %%\nprint("table", table)\n'
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with the notebook that the graph runs, beside its work and result folders."""
+    folder = tmp_path_factory.mktemp("batch")
+    (folder / "tables.py").write_text(NOTEBOOK)
+    return folder
+
+
+def settings(home: Path, **more: str) -> dict[str, str]:
+    """Settings of a small graph whose files all lie in `home`."""
+    names = {"work": home / "work", "results": home / "results", "notebook": home / "tables.py"}
+    return {"profile": "tiny", **{k: str(v) for k, v in names.items()}, **more}
+
+
+def snakemake(home: Path, *options: str, **more: str) -> subprocess.CompletedProcess:
+    """Run the graph without `reproduce`'s checks; its output is on stdout and stderr."""
+    command = batch.snakemake_command(2, "local", settings(home, **more), options)
+    return subprocess.run(command, cwd=batch.ROOT, capture_output=True, text=True, check=False)
+
+
+def jobs(home: Path, **more: str) -> list[str]:
+    """The messages of the jobs that would run, sorted."""
+    done = snakemake(home, "--dry-run", **more)
+    assert done.returncode == 0, done.stderr
+    return sorted(re.findall(r"^Job \d+: (.*)$", done.stdout + done.stderr, re.MULTILINE))
+
+
+def test_training_graph(home):
+    lists = jobs(home, train="True", variants="[b,g]", seeds="[0,3]", pretrain_seed="5")
+    runs = [f"variant ({v}), seed {s}" for v in "bg" for s in (0, 3)]
+    assert lists == sorted([
+        "MiniVID, train split", "MiniVID, test split", "pretraining on single frames",
+        *(f"training {run}" for run in runs), *(f"evaluating {run}" for run in runs),
+        *(f"weights of variant ({v}), seed 0, to {home}/results/checkpoints/tiny-{v}.safetensors"
+          for v in "bg"),
+        "Table III from the run records", f"running {home}/tables.py",
+        f"index page {home}/work/index.html",
+    ])
+
+
+def test_training_graph_has_all_variants_and_three_seeds_unless_told(home):
+    lists = jobs(home, train="True")
+    trained = [line for line in lists if line.startswith("training")]
+    assert trained == [f"training variant ({v}), seed {s}" for v in "abcdefg" for s in range(3)]
+
+
+def test_graph_of_what_is_shipped(home, tmp_path):
+    for variant in "ag":
+        path = tmp_path / "checkpoints" / f"tiny-{variant}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "tiny-a-seed0.json").touch()
+    assert jobs(home, variants="ag", results=str(tmp_path)) == sorted([
+        "MiniVID, test split", "evaluating the shipped variant (a)",
+        "evaluating the shipped variant (g)", "comparing with the committed records",
+        "Table III from the run records", f"running {home}/tables.py",
+        f"index page {home}/work/index.html",
+    ])
+
+
+def outputs(train: str, **more: str) -> list[str]:
+    """All files that the graph would make with the profile's own folders."""
+    values = {"profile": "tiny", "train": train, "notebook": "Snakefile", **more}
+    command = batch.snakemake_command(1, "local", values, ["--summary"])
+    done = subprocess.run(command, cwd=batch.ROOT, capture_output=True, text=True, check=True)
+    return [line.split("\t")[0] for line in done.stdout.splitlines()[1:]]
+
+
+def test_only_training_mini_writes_the_committed_results():
+    mini = outputs("True", profile="mini")
+    assert "results/tables/table_III.csv" in mini and "results/runs/mini-g-seed2.json" in mini
+    tiny = outputs("True")
+    assert len(tiny) == len(mini) and all(name.startswith("build/tiny/") for name in tiny)
+
+
+def test_a_missing_checkpoint_is_one_line(home):
+    with pytest.raises(MSTError, match=r"tiny-a\.safetensors: no such checkpoint; train it with"):
+        batch.reproduce("tiny", settings=settings(home) | {"results": str(home / "none")})
+
+
+def test_one_batch_at_a_time(tmp_path):
+    lock = tmp_path / "build" / "reproduce.lock"
+    hold = f"""
+import sys
+from pathlib import Path
+from mstlib.batch import only_one
+with only_one(Path({str(lock)!r})):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", hold]
+    with subprocess.Popen(command, cwd=batch.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(MSTError, match="another batch runs here"), batch.only_one(lock):
+            pass
+        holder.kill()  # no clean end
+        holder.wait()
+    with batch.only_one(lock):
+        pass
+
+
+@pytest.mark.parametrize(("difference", "verdict"), [
+    (0.0, "same"), (0.05, "same"), (-0.05, "same"), (0.06, "close"), (-0.5, "close"),
+    (0.51, "differs"), (-3.0, "differs"),
+])
+def test_verdicts(difference, verdict):
+    row = batch._row({"id": "tiny-a-seed0", "variant": "a"}, "vid", 60.0, 60.0 + difference)
+    assert row["verdict"] == verdict
+    assert batch.report_lines([row])[1].split()[-1] == verdict
+
+
+def test_index_page_shows_tables_and_links_the_rest(tmp_path):
+    (tmp_path / "t.csv").write_text('name,value\n"a < b & c","1,5"\n')
+    (tmp_path / "reproduced.json").write_text('[{"run": "tiny-a-seed0", "here": 1.5}]')
+    (tmp_path / "n.ipynb").write_text("{}")
+    files = [tmp_path / name for name in ("t.csv", "reproduced.json", "n.ipynb")]
+    batch.write_index(files, tmp_path / "pages" / "index.html")
+    page = (tmp_path / "pages" / "index.html").read_text()
+    assert "<td>a &lt; b &amp; c</td><td>1,5</td>" in page
+    assert "<th>run</th><th>here</th>" in page and "<td>tiny-a-seed0</td><td>1.5</td>" in page
+    assert '<a href="../n.ipynb">../n.ipynb</a>' in page
+    assert page.count("<table>") == 2
+
+
+@pytest.fixture(scope="module")
+def trained(home, tmp_path_factory):
+    """The whole chain on the tiny profile, variants (a) and (g), one seed."""
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MST_DATA", str(cache))
+        done = snakemake(home, train="True", variants="ag", seeds="[0]")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield home
+
+
+@pytest.mark.slow
+def test_training_makes_records_tables_checkpoints_and_a_page(trained):
+    made = {str(p.relative_to(trained)) for p in trained.rglob("*") if p.is_file()}
+    assert made >= {
+        "results/runs/tiny-a-seed0.json", "results/runs/tiny-g-seed0.json",
+        "results/checkpoints/tiny-a.safetensors", "results/checkpoints/tiny-g.safetensors",
+        "results/tables/table_III.csv", "results/tables/table_III.md", "work/index.html",
+        "work/table_III.ipynb", "work/pretrained-seed0.pt",
+    }
+    assert not [name for name in made if name.startswith("work/unfinished") and ".pt" in name]
+    record = json.loads((trained / "results/runs/tiny-g-seed0.json").read_text())
+    assert record["losses"] and record["seconds"]["train"] > 0
+    assert "table III" in (trained / "work/table_III.ipynb").read_text()
+
+
+@pytest.mark.slow
+def test_nothing_changed_nothing_runs(trained):
+    assert jobs(trained, train="True", variants="ag", seeds="[0]") == []
+
+
+@pytest.mark.slow
+def test_a_new_seed_leaves_the_others_alone(trained):
+    lists = jobs(trained, train="True", variants="ag", seeds="[0,1]")
+    assert [line for line in lists if "training" in line] == [
+        "training variant (a), seed 1", "training variant (g), seed 1"]
+    assert not [line for line in lists if "seed 0" in line]
+
+
+@pytest.mark.slow
+def test_what_is_shipped_reproduces_the_records(trained, capfd):
+    values = settings(trained, variants="ag", work=str(trained / "again"))
+    before = (trained / "results/runs/tiny-g-seed0.json").read_bytes()
+    assert batch.reproduce("tiny", settings=values) == 0
+    rows = json.loads((trained / "again/reproduced.json").read_text())
+    assert [(row["run"], row["difference"], row["verdict"]) for row in rows] == [
+        ("tiny-a-seed0", 0.0, "same"), ("tiny-g-seed0", 0.0, "same")]
+    assert (trained / "results/runs/tiny-g-seed0.json").read_bytes() == before
+    for name in ("table_III.csv", "table_III_claims.md"):
+        again = (trained / "again/tables" / name).read_bytes()
+        assert again == (trained / "results/tables" / name).read_bytes()
+    capfd.readouterr()
+    assert batch.reproduce("tiny", settings=values) == 0
+    out, err = capfd.readouterr()
+    assert "Nothing to be done" in out + err and "tiny-g-seed0" in out
+
+
+@pytest.mark.slow
+def test_a_failed_variant_does_not_stop_the_others(trained, tmp_path):
+    shutil.copytree(trained / "results", tmp_path / "results")
+    (tmp_path / "results/checkpoints/tiny-a.safetensors").write_bytes(b"damaged")
+    values = settings(trained, variants="ag", results=str(tmp_path / "results"),
+                      work=str(tmp_path / "work"))
+    assert batch.reproduce("tiny", settings=values) == 1
+    assert (tmp_path / "work/reproduced/g.json").exists()
+    assert not (tmp_path / "work/reproduced/a.json").exists()
+    assert not (tmp_path / "work/index.html").exists()
