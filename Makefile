@@ -24,7 +24,7 @@ help:
 	@echo "make lock                 compile requirements.lock anew; needs uv             (a minute)"
 	@echo "make clean                remove build/ and caches, not .venv and not results  (seconds)"
 	@echo
-	@echo "The first of them sets up .venv from requirements.lock: 2-3 minutes, 7 GB on disk."
+	@echo "The first of them sets up .venv from requirements.lock: 2-3 minutes, 6 GB on disk."
 	@echo "Options: JOBS=$(strip $(JOBS)) (jobs at once), PYTHON=$(strip $(PYTHON)) (3.11 or newer)."
 
 $(READY): requirements.lock pyproject.toml

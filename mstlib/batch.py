@@ -1,28 +1,27 @@
-"""The batch: starts the Snakemake graph, compares what it reproduced, writes its index page.
+"""The batch: starts the Snakemake graph, makes its run records, compares what it reproduced.
 
 The graph itself, what depends on what and the command of each step, is `Snakefile`; Snakemake knows
 what is out of date and runs it here, on SLURM or on Kubernetes. Not part of the paper.
 """
 
-import csv
-import html
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from mstlib.config import PROFILES, VARIANTS, MSTError, get_config
-from mstlib.fileio import write_json, write_text
+from mstlib.fileio import write_json
 
 ROOT = Path(__file__).resolve().parents[1]  # the repository
 SETTINGS = (  # what the Snakefile reads from its config
     "profile", "train", "variants", "seeds", "pretrain_seed", "work", "results", "notebook",
 )
 ROUNDING = 0.05   # mAP in percent: what another machine's rounding moves
-DIFFERENT = 0.5   # mAP in percent: more than rounding can move, less than two seeds differ
+DIFFERENT = 0.5   # mAP in percent: more than rounding explains
 
 
 def reproduce(
@@ -44,7 +43,7 @@ def reproduce(
     report = ROOT / values.get("work", f"build/{profile}") / "reproduced.json"
     if code or train or not report.exists():
         return code
-    rows = json.loads(report.read_text(encoding="utf-8"))
+    rows = read_json(report)
     print("\n".join(report_lines(rows)))
     return int(any(row["verdict"] == "differs" for row in rows))
 
@@ -71,6 +70,8 @@ def snakemake_command(
     places = sorted(p.parent.name for p in (ROOT / "workflow").glob("*/config.yaml"))
     if where not in places:
         raise MSTError(f"no workflow/{where}/config.yaml; choose one of {', '.join(places)}")
+    if where != "local" and not find_spec(f"snakemake_executor_plugin_{where}"):
+        raise MSTError(f"'{where}' needs: pip install snakemake-executor-plugin-{where}")
     return [
         sys.executable, "-m", "snakemake", "--directory", str(ROOT), "--snakefile",
         str(ROOT / "Snakefile"), "--workflow-profile", str(ROOT / "workflow" / where),
@@ -131,7 +132,7 @@ def evaluation_record(
     run = run_evaluation(weights, split, protocols=protocols)
     config = config_from_dict(run["config"])
     summary = weights.with_suffix(".json")
-    training = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}
+    training = read_json(summary) if summary.exists() else {}
     seconds = {"evaluate": run["evaluate_s"]}
     if training:
         seconds["train"] = training["seconds"]
@@ -163,16 +164,26 @@ def compare_records(reproduced: Sequence[Path], runs: Path) -> list[dict]:
     mAP in percent. The verdict is "same" within rounding, "close" where another processor may
     explain it, "differs" beyond. MSTError if the committed record is missing.
     """
-    from mstlib.records import read_record
+    from mstlib.records import check_record, read_record
 
     rows = []
     for path in reproduced:
-        here = read_record(path)
+        here = read_json(path)
+        check_record(here, str(path))
         there = read_record(runs / f"{here['id']}.json")
         protocol = here["protocol"]
         values = [record["metrics"][protocol]["mAP"] for record in (there, here)]
         rows.append(_row(here, protocol, *values))
     return rows
+
+
+def read_json(path: Path) -> object:
+    """The content of a JSON file; MSTError if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MSTError(f"{path}: not readable ({reason}); `mst reproduce` makes it") from None
 
 
 def _row(record: dict, protocol: str, recorded: float, here: float) -> dict:
@@ -193,59 +204,6 @@ def report_lines(rows: Sequence[dict]) -> list[str]:
         f"{r['run']:20} {r['recorded']:9.2f} {r['here']:7.2f} {r['difference']:+11.3f}  "
         f"{r['verdict']}" for r in rows
     ]
-
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>MST: what the batch produced</title>
-<style>
-body {{ font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }}
-table {{ border-collapse: collapse }} td, th {{ padding: .2em .7em; border-bottom: 1px solid #999 }}
-td {{ text-align: right }} td:first-child, th {{ text-align: left }}
-</style>
-</head>
-<body>
-<h1>MST: what the batch produced</h1>
-{sections}
-</body>
-</html>
-"""
-
-
-def write_index(files: Sequence[Path], out: Path) -> None:
-    """A page with each table (.csv) and comparison (.json) shown and every other file linked.
-
-    MSTError if one of the files is missing or unreadable.
-    """
-    sections = [_section(Path(path), Path(out)) for path in files]
-    write_text(out, PAGE.format(sections="\n".join(sections)))
-
-
-def _section(path: Path, out: Path) -> str:
-    """Heading, link and, where the file is a table, the table."""
-    if not path.exists():
-        raise MSTError(f"{path}: no such file; `mst reproduce` makes it")
-    link = html.escape(os.path.relpath(path, out.parent))
-    rows: list[list[str]] = []
-    if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
-    elif path.suffix == ".json":
-        records = json.loads(path.read_text(encoding="utf-8"))
-        rows = [list(records[0]), *(list(map(str, r.values())) for r in records)] if records else []
-    title = html.escape(path.stem.replace("_", " "))
-    return f'<h2>{title}</h2>\n<p><a href="{link}">{link}</a></p>\n{_html_table(rows)}'
-
-
-def _html_table(rows: list[list[str]]) -> str:
-    """Rows as an HTML table, the first as its head; nothing for no rows."""
-    lines = []
-    for number, row in enumerate(rows):
-        tag = "td" if number else "th"
-        lines.append("<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) + "</tr>")
-    return "<table>\n" + "\n".join(lines) + "\n</table>" if lines else ""
 
 
 def describe() -> list[str]:

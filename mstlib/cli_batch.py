@@ -142,6 +142,6 @@ def index(
     \b
     Example: mst index results/tables/table_III.csv --out build/index.html
     """
-    from mstlib.batch import write_index
+    from mstlib.pages import write_index
 
     write_index(files, out)

@@ -45,7 +45,7 @@ class DataConfig:
     name: str = "minivid-v1"
     seed: int = 2022            # the paper's year; any change of it is another benchmark
     size: int = 128             # pixels; 16 x 16 cells at stride 8
-    train_clips: int = 576
+    train_clips: int = 640
     train_length: int = 16      # frames a clip
     val_clips: int = 64         # settings are chosen here
     test_clips: int = 96        # reported, never tuned on
@@ -78,15 +78,16 @@ class ModelConfig:
     nms: float = 0.5
     detections: int = 100                     # a frame [300]
     # DAlign, Eq. 1-3
-    dalign_layout: int = 1                    # 1 or 2, DEVIATIONS.md 4
+    dalign_layout: int = 1                    # 1 or 2, DEVIATIONS.md 5
     dalign_mid: int = 32                      # bottleneck [64]
-    dalign_residual: bool = True              # added to F_tau, not in its place: DEVIATIONS.md 5
+    dalign_residual: bool = True              # added to F_tau, not in its place: DEVIATIONS.md 6
     dalign_bound: float = 4.0                 # offsets are bound * tanh(o / bound), cells
     # Attention, Fig. 4
     frame_width: int = 64                     # Q, K, V of the frame level [256]
     frame_heads: int = 2
     frame_query: str = "all"                  # "all" or "ref", Table IX
-    frame_init: str = "identity"              # or "zero": DEVIATIONS.md 7
+    frame_position: bool = True               # cells know where they are: DEVIATIONS.md 10
+    frame_init: str = "identity"              # or "zero": DEVIATIONS.md 9
     heads: int = 4                            # G at the proposal and instance level [16]
     relation_layers: int = 2                  # proposal level
     geometry: str = "size"                    # "size" (Eq. 9) or "full" (RDN, with centres)
@@ -151,7 +152,8 @@ MINI = Config(
     profile="mini",
     data=DataConfig(),
     model=ModelConfig(),
-    pretrain=TrainConfig(steps=4000, batch=14, lr=0.02, supports=0, freeze_backbone=False),
+    pretrain=TrainConfig(steps=5000, batch=14, lr=1e-3, supports=0, freeze_backbone=False,
+                         optimizer="adamw", weight_decay=1e-2, decay_at=(0.75, 0.92)),
     train=TrainConfig(steps=1600, batch=4, lr=0.01, motion_loss=1.0, identity_loss=0.1),
 )
 

@@ -6,6 +6,7 @@ Every step draws its batch and its random numbers from (seed, step) alone: a res
 """
 
 import csv
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,6 @@ from mstlib.model.backbone import freeze_batch_norms
 from mstlib.model.detector import MST, build_model
 from mstlib.progress import progress
 
-DRIFT_LIMIT = 3.0  # |F'-F| / |F| beyond which DAlign has run away (DEVIATIONS.md 6)
 
 
 @dataclass
@@ -83,24 +83,37 @@ def map_batch(clips: Sequence[Clip], maps: Tensor, size: tuple[int, int], recipe
 def kept_maps(model: MST, clips: Sequence[Clip], path: Path) -> Tensor:
     """conv4 maps of all frames, plain and flipped, (2, frames, C, h, w) half precision, memory-mapped.
 
-    Computed once for a pretrained backbone and shared by all variants and seeds (their conv1-4 is frozen).
+    Computed once for a pretrained backbone and shared by all variants and seeds (their conv1-4 is frozen);
+    of several trainings that start together one computes, the others wait.
     """
+    import fcntl
+
     import numpy as np
 
-    if not path.exists():
-        frames = sum(len(c) for c in clips)
-        shape = model.c4(clips[0].frame(0)[None]).shape[1:]
-        with write_via(path) as tmp:
-            out = np.lib.format.open_memmap(tmp, "w+", np.float16, (2, frames, *shape))
-            reserve(tmp)
-            at = 0
-            for clip in progress(clips, "conv4 maps of the training clips"):
-                images = torch.stack([clip.frame(t) for t in range(len(clip))])
-                for flip, x in enumerate((images, images.flip(-1))):
-                    out[flip, at : at + len(clip)] = model.c4(x).half().numpy()
-                at += len(clip)
-            out.flush()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            write_maps(model, clips, path)
     return torch.from_numpy(np.load(path, mmap_mode="c"))
+
+
+def write_maps(model: MST, clips: Sequence[Clip], path: Path) -> None:
+    """Compute and write what `kept_maps` reads."""
+    import numpy as np
+
+    frames = sum(len(c) for c in clips)
+    shape = model.c4(clips[0].frame(0)[None]).shape[1:]
+    with write_via(path) as tmp:
+        out = np.lib.format.open_memmap(tmp, "w+", np.float16, (2, frames, *shape))
+        reserve(tmp)
+        at = 0
+        for clip in progress(clips, "conv4 maps of the training clips"):
+            images = torch.stack([clip.frame(t) for t in range(len(clip))])
+            for flip, x in enumerate((images, images.flip(-1))):
+                out[flip, at : at + len(clip)] = model.c4(x).half().numpy()
+            at += len(clip)
+        out.flush()
 
 
 # ---- the loop -----------------------------------------------------------------------------------------
@@ -163,12 +176,16 @@ def fit(model: MST, next_batch: Callable[[torch.Generator], Batch], recipe: Trai
     """Train `model` for recipe.steps steps, saving to `out`; returns {"wall_s", "log"}.
 
     With `resume`, an interrupted run goes on from its last save and ends with the same weights as an
-    uninterrupted one. A log of the losses lies beside `out` as CSV.
+    uninterrupted one; MSTError if `out` holds another run's state. A log of the losses lies beside it as CSV.
     """
+    run = f"seed {seed}, start {digest(model.state_dict())}, {recipe}"
     optimizer = make_optimizer(model, recipe)
     state = {"step": 0, "wall_s": 0.0, "log": []}
     if resume and out.exists():
         saved = load_state(out)
+        if saved["run"] != run:
+            raise MSTError(f"{out}: holds another run (settings, seed or start differ); delete it to "
+                           f"train anew or choose another place")
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         state = {k: saved[k] for k in state}
@@ -187,10 +204,18 @@ def fit(model: MST, next_batch: Callable[[torch.Generator], Batch], recipe: Trai
         state["step"] = step + 1
         if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
             state["wall_s"] = time.monotonic() - begun
-            save_state(out, state | {"model": model.state_dict(),
+            save_state(out, state | {"run": run, "model": model.state_dict(),
                                      "optimizer": optimizer.state_dict()})
     write_log(out.with_suffix(".csv"), state["log"])
     return state
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """Eight hex digits that tell sets of weights apart."""
+    sha = hashlib.sha256()
+    for name, tensor in tensors.items():
+        sha.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:8]
 
 
 def write_log(path: Path, log: list[dict[str, float]]) -> None:
@@ -245,25 +270,24 @@ def start_from(model: MST, weights: dict[str, Tensor], source: str) -> None:
 
 def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path | None, out: Path,
                   resume: bool = True) -> dict:
-    """Train the variant `config.levels` from the pretrained detector `init` (None: from nothing)."""
+    """Train the variant `config.levels` from the pretrained detector `init`.
+
+    With train.freeze_backbone, conv1-4 stays as it is and its maps are kept beside `init`; without it all
+    modules are trained at once, as in the paper. init None: all of it from nothing, batch norms too.
+    """
     model, recipe = build_model(config, seed), config.train
+    supports = recipe.supports if config.levels.temporal else 0
+    text = f"{config.profile} training, seed {seed}"
+    model.train()
     if init is not None:
         start_from(model, load_state(init)["model"], str(init))
-    model.train()
-    supports = recipe.supports if config.levels.temporal else 0
-    if recipe.freeze_backbone:
         freeze_batch_norms(model)
-        for module in model.backbone.c4_modules():
-            module.requires_grad_(False)
-        where = (init or out).with_name((init or out).stem + ".conv4.npy")
-        maps, size = kept_maps(model, clips, where), tuple(clips[0].frame(0).shape[-2:])
-
-        def next_batch(g: torch.Generator) -> Batch:
-            return map_batch(clips, maps, size, recipe, supports, g)
-    else:
-        freeze_batch_norms(model)
-
-        def next_batch(g: torch.Generator) -> Batch:
-            return image_batch(clips, recipe, supports, g)
-    return fit(model, next_batch, recipe, seed, out, f"{config.profile} training, seed {seed}", resume)
-
+    if init is None or not recipe.freeze_backbone:
+        return fit(model, lambda g: image_batch(clips, recipe, supports, g), recipe, seed, out, text,
+                   resume)
+    for module in model.backbone.c4_modules():
+        module.requires_grad_(False)
+    where = init.with_name(f"{init.stem}-{digest(model.backbone.state_dict())}.conv4.npy")
+    maps, size = kept_maps(model, clips, where), tuple(clips[0].frame(0).shape[-2:])
+    return fit(model, lambda g: map_batch(clips, maps, size, recipe, supports, g), recipe, seed, out,
+               text, resume)

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from mstlib import batch
+from mstlib import batch, pages
 from mstlib.config import MSTError
 
 NOTEBOOK = '# %% tags=["parameters"]\ntable = "I"\n\n# %%\nprint("table", table)\n'
@@ -91,6 +92,16 @@ def test_only_training_mini_writes_the_committed_results():
     assert len(tiny) == len(mini) and all(name.startswith("build/tiny/") for name in tiny)
 
 
+def test_profiles_name_options_that_snakemake_has():
+    command = [sys.executable, "-m", "snakemake", "--help"]
+    known = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    profiles = sorted(batch.ROOT.glob("workflow/*/config.yaml"))
+    assert [path.parent.name for path in profiles] == ["kubernetes", "local", "slurm"]
+    for path in profiles:
+        unknown = [key for key in yaml.safe_load(path.read_text()) if f"--{key}" not in known]
+        assert not unknown, f"{path}: {unknown}"
+
+
 def test_a_missing_checkpoint_is_one_line(home):
     with pytest.raises(MSTError, match=r"tiny-a\.safetensors: no such checkpoint; train it with"):
         batch.reproduce("tiny", settings=settings(home) | {"results": str(home / "none")})
@@ -133,7 +144,7 @@ def test_index_page_shows_tables_and_links_the_rest(tmp_path):
     (tmp_path / "reproduced.json").write_text('[{"run": "tiny-a-seed0", "here": 1.5}]')
     (tmp_path / "n.ipynb").write_text("{}")
     files = [tmp_path / name for name in ("t.csv", "reproduced.json", "n.ipynb")]
-    batch.write_index(files, tmp_path / "pages" / "index.html")
+    pages.write_index(files, tmp_path / "pages" / "index.html")
     page = (tmp_path / "pages" / "index.html").read_text()
     assert "<td>a &lt; b &amp; c</td><td>1,5</td>" in page
     assert "<th>run</th><th>here</th>" in page and "<td>tiny-a-seed0</td><td>1.5</td>" in page
@@ -204,7 +215,7 @@ def test_a_failed_variant_does_not_stop_the_others(trained, tmp_path):
     (tmp_path / "results/checkpoints/tiny-a.safetensors").write_bytes(b"damaged")
     values = settings(trained, variants="ag", results=str(tmp_path / "results"),
                       work=str(tmp_path / "work"))
-    assert batch.reproduce("tiny", settings=values) == 1
+    until = ["--until", "evaluate_shipped"]
+    assert batch.reproduce("tiny", settings=values, options=until) == 1
     assert (tmp_path / "work/reproduced/g.json").exists()
     assert not (tmp_path / "work/reproduced/a.json").exists()
-    assert not (tmp_path / "work/index.html").exists()

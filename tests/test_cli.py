@@ -60,6 +60,7 @@ def test_help_does_not_wait_for_torch():
     ("compare nowhere.json", "nowhere.json"),
     ("index nowhere.csv --out x.html", "nowhere.csv: no such file"),
     ("reproduce --on moon", "no workflow/moon/config.yaml; choose one of kubernetes, local, slurm"),
+    ("reproduce --on slurm", "'slurm' needs: pip install snakemake-executor-plugin-slurm"),
     ("reproduce --set seed=1", "the batch has no setting 'seed'; it has profile, train, variants"),
 ])
 def test_mistakes_are_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, words, says):

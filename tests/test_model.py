@@ -50,7 +50,8 @@ def test_every_trained_part_gets_a_gradient(variant):
 
 
 def test_losses_of_the_whole_method():
-    losses = losses_of(model_of("g").train())
+    many = {"model.support_proposals": 64, "model.reference_proposals": 64}  # some hit an object
+    losses = losses_of(model_of("g", **many).train())
     assert set(losses) == {"rpn_class", "rpn_box", "class", "box", "motion", "identity"}
     assert all(torch.isfinite(v) for v in losses.values())
 

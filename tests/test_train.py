@@ -123,6 +123,20 @@ def test_a_pretrained_detector_of_another_profile_is_refused(pretrained, tmp_pat
         train_variant(config, square_clips(), 0, pretrained, tmp_path / "g.pt")
 
 
+def test_a_state_of_another_run_is_not_gone_on_from(pretrained, tmp_path):
+    out = tmp_path / "g.pt"
+    train_variant(get_config("tiny", "g"), square_clips(), 0, pretrained, out)
+    with pytest.raises(MSTError, match="holds another run"):
+        train_variant(get_config("tiny", "g"), square_clips(), 1, pretrained, out)
+
+
+def test_unfrozen_training_moves_the_backbone(pretrained, tmp_path):
+    config = with_overrides(get_config("tiny", "g"), {"train.freeze_backbone": False})
+    train_variant(config, square_clips(), 0, pretrained, tmp_path / "g.pt")
+    before, after = weights_of(pretrained), weights_of(tmp_path / "g.pt")
+    assert not torch.equal(before["backbone.stem.0.weight"], after["backbone.stem.0.weight"])
+
+
 def test_missing_or_damaged_training_states_are_one_line_errors(pretrained, tmp_path):
     with pytest.raises(MSTError, match="no such checkpoint"):
         load_state(tmp_path / "none.pt")

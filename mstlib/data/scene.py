@@ -19,12 +19,12 @@ class Scene:
 
     objects: tuple[float, ...] = (0.30, 0.45, 0.25)  # clips with 1, 2, 3 objects: room to move
     twins: float = 0.35  # of clips with 2+: same body, other key; only identity tells them apart
-    diameters: tuple[Range, ...] = ((26, 36), (36, 48), (48, 60))  # a third each
+    diameters: tuple[Range, ...] = ((28, 38), (38, 50), (50, 62))  # a third each
     zoom: float = 0.15  # slow relative change of size
 
     # Motion. Frames 4-8 apart differ by 2-5 feature cells of 8 px: alignment has work to do.
     speeds: tuple[Range, ...] = ((0.3, 1.5), (1.8, 4.0), (4.2, 6.5))  # px a frame
-    speed_shares: tuple[float, ...] = (0.18, 0.50, 0.32)
+    speed_shares: tuple[float, ...] = (0.15, 0.45, 0.40)
     margin: float = 0.42  # of the diameter: how near the border a centre comes; little is cut off
     pan: float = 3.0  # fastest pan of the camera, px a frame: slower than fast objects
 
@@ -40,11 +40,11 @@ class Scene:
     # Looks.
     key_width: float = 0.55  # of the frontal width; keys below 10 px cannot be read even in front
     key_contrast: Range = (0.95, 0.75)  # to black or white: ordinary and camouflaged objects
-    camouflage: float = 0.35  # objects in the colours of the ground behind them
+    camouflage: float = 0.25  # objects in the colours of the ground behind them
     ambient: float = 0.5  # light from everywhere; the rest comes from one side
-    still_shapes: tuple[int, int] = (8, 14)  # clutter, some like keys: else proposals saturate
-    moving_shapes: tuple[int, int] = (1, 3)
-    noise: float = 0.035  # peak of the sensor noise: averaging over frames should pay
+    still_shapes: tuple[int, int] = (4, 9)  # clutter, some like keys: else proposals saturate
+    moving_shapes: tuple[int, int] = (0, 2)
+    noise: float = 0.025  # peak of the sensor noise: averaging over frames should pay
 
     # Deteriorations (Fig. 1 of the paper): events at a rate a frame, so that their share is the
     # same for every clip length.
@@ -53,9 +53,9 @@ class Scene:
     defocus_share: float = 0.14
     occluder_share: float = 0.15  # objects that cross add about 0.01
     pose_share: float = 0.05  # end-on views; turning away makes it about 0.30
-    streak: Range = (10, 22)  # px: about the width of a key
-    sigma: Range = (2.8, 3.5)  # px: smears a disc and a cross into the same blot
-    cover: Range = (0.60, 0.88)  # of the object's extent: 50-85 % of its box
+    streak: Range = (9, 18)  # px: about the width of a key
+    sigma: Range = (2.6, 3.2)  # px: smears a disc and a cross into the same blot
+    cover: Range = (0.57, 0.86)  # of the object's extent: 50-85 % of its box
     occluder_tone: float = 0.15  # lighter or darker than the ground it is cut from, at most
     rare_key: float = 0.06  # rare pose: less of the key to be seen than this (frontal view = 1)
     clear_key: float = 0.35  # the key can be read: more than this, up to about 65 degrees

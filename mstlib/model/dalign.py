@@ -3,7 +3,7 @@
     Theta = f(F_t, F_tau)                                                            (Eq. 1)
     F'_tau(p0) = sum_n w(p_n) F_tau(p0 + p_n + dp_n)                                 (Eq. 2)
 
-Two layouts hit the printed 1.956 M parameters (method, DEVIATIONS.md 4); both are here. Notebook 03 walks
+Two layouts hit the printed 1.956 M parameters (method, DEVIATIONS.md 5); both are here. Notebook 03 walks
 through this module.
 """
 
@@ -166,5 +166,5 @@ class DAlign(nn.Module):
         return theta, theta
 
     def bounded(self, offsets: Tensor) -> Tensor:
-        """Offsets within +- bound cells: unbounded ones ran off the map in trials (DEVIATIONS.md 6)."""
+        """Offsets within +- bound cells: unbounded ones ran off the map in trials (DEVIATIONS.md 7)."""
         return self.bound * torch.tanh(offsets / self.bound)

@@ -280,7 +280,7 @@ def proposal_ids(boxes: Tensor, target: Target) -> Tensor:
 
 
 def motion_loss(displacement: Tensor, targets: list[list[Target]], stride: int) -> Tensor | None:
-    """Where DAlign looks against where the object went, smooth L1 in cells (DEVIATIONS.md 6).
+    """Where DAlign looks against where the object went, smooth L1 in cells (DEVIATIONS.md 8).
 
     displacement (B, L, h, w, 2). For each cell whose centre lies in a reference object's box, the goal
     is the shift (and scaling) of that object's box to frame tau; cells of objects that frame tau lacks, and

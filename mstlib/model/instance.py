@@ -3,7 +3,7 @@
 At test time there are no ids: the K reference proposals of highest objectness are the candidate foreground, and
 each attends to the share r of support proposals most similar to it. The same rule is used in training
 ("topk"), because the paper's literal rule by track id ("label") tells the head which rows are foreground: it
-leaks (DEVIATIONS.md 9). Notebook 06 walks through this module.
+leaks (DEVIATIONS.md 12). Notebook 06 walks through this module.
 """
 
 import math
