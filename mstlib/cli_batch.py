@@ -112,6 +112,41 @@ def notebook(
     run_notebook(source, output or source.with_suffix(".ipynb"), values)
 
 
+def notebooks(
+    folder: Annotated[Path, typer.Argument(help="Folder of percent sources, .py.")] = Path(
+        "notebooks"),
+    every: Annotated[bool, typer.Option("--all", help="Those that are up to date too.")] = False,
+) -> None:
+    """Make each .ipynb whose source changed: convert it, run it, write it beside.
+
+    \b
+    Example: mst notebooks
+    """
+    from mstlib.notebook import build_notebooks
+
+    made = build_notebooks(folder, every)
+    print("\n".join(map(str, made)) or "every notebook is up to date")
+
+
+def picture(
+    out: Annotated[Path, typer.Option(help="Picture to write, .png.")] = Path(
+        "results/figures/rescued.png"),
+    profile: Profile = "mini", results: Results = Path("results"),
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    rank: Annotated[int, typer.Option(min=0, help="0: the widest gap between the scores.")] = 0,
+) -> None:
+    """Draw an object that (a) misses in one frame and (g) finds with the frames around it.
+
+    \b
+    Example: mst picture --out results/figures/rescued.png
+    """
+    from mstlib.picture import write_rescued
+
+    case = write_rescued(out, results / "checkpoints", profile, split, rank)
+    print(f"{out}: clip {case.clip}, frame {case.t}, object {case.track}: "
+          f"score {case.plain:.2f} with (a), {case.full:.2f} with (g)")
+
+
 def compare(
     records: Annotated[list[Path], typer.Argument(help="Run records just made, .json.")],
     runs: Annotated[Path, typer.Option(

@@ -86,7 +86,6 @@ class ModelConfig:
     frame_width: int = 64                     # Q, K, V of the frame level [256]
     frame_heads: int = 2
     frame_query: str = "all"                  # "all" or "ref", Table IX
-    frame_position: bool = True               # cells know where they are: DEVIATIONS.md 10
     frame_init: str = "identity"              # or "zero": DEVIATIONS.md 9
     heads: int = 4                            # G at the proposal and instance level [16]
     relation_layers: int = 2                  # proposal level
@@ -154,7 +153,7 @@ MINI = Config(
     model=ModelConfig(),
     pretrain=TrainConfig(steps=5000, batch=14, lr=1e-3, supports=0, freeze_backbone=False,
                          optimizer="adamw", weight_decay=1e-2, decay_at=(0.75, 0.92)),
-    train=TrainConfig(steps=1600, batch=4, lr=0.01, motion_loss=1.0, identity_loss=0.1),
+    train=TrainConfig(steps=1600, batch=4, lr=0.01, motion_loss=10.0, identity_loss=0.1),
 )
 
 TINY = Config(
@@ -168,7 +167,7 @@ TINY = Config(
     ),
     pretrain=TrainConfig(steps=20, batch=4, lr=0.02, supports=0, freeze_backbone=False, warmup=5,
                          save_every=10, log_every=5),
-    train=TrainConfig(steps=8, batch=2, lr=0.01, span=3, warmup=2, motion_loss=1.0,
+    train=TrainConfig(steps=8, batch=2, lr=0.01, span=3, warmup=2, motion_loss=10.0,
                       identity_loss=0.1, save_every=4, log_every=2),
     test=TestConfig(window=5, stride=1, batch=4),
 )

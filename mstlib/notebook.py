@@ -58,6 +58,30 @@ def is_fresh(path: Path) -> bool:
     return notebook.metadata.get("mst", {}).get("source_hash") == source_hash(notebook)
 
 
+def is_paired(source: Path) -> bool:
+    """Is the .ipynb beside a percent `source` executed, and has it the same cells, text and code?"""
+    made = source.with_suffix(".ipynb")
+    if not made.exists() or not is_fresh(made):
+        return False
+    one, two = ([(c.cell_type, c.source) for c in read_notebook(path).cells]
+                for path in (source, made))
+    return one == two
+
+
+def build_notebooks(folder: Path, every: bool = False) -> list[Path]:
+    """Execute the percent sources in `folder` whose .ipynb is out of date (or all); those made.
+
+    MSTError as `run_notebook`, or if the folder has no source.
+    """
+    sources = sorted(Path(folder).glob("*.py"))
+    if not sources:
+        raise MSTError(f"{folder}: no notebook sources (.py) here; run this in the repository")
+    stale = [source for source in sources if every or not is_paired(source)]
+    for source in stale:
+        run_notebook(source, source.with_suffix(".ipynb"))
+    return [source.with_suffix(".ipynb") for source in stale]
+
+
 def source_hash(notebook) -> str:
     """SHA-256 of the notebook's own code cells in order, without text and injected parameters."""
     own = (cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", []))

@@ -7,7 +7,6 @@ Pure functions of clips and predictions, used by the notebooks and by the README
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,9 +14,6 @@ from torchvision.ops import box_iou
 
 from mstlib.config import MSTError
 from mstlib.data.clip import DETERIORATIONS, Clip, Detections, Target, window_indices
-
-if TYPE_CHECKING:  # matplotlib is imported where it is used
-    from matplotlib.figure import Figure
 
 SAME = 0.5  # IoU from which a box is taken to show the object
 BUILT = ("III",)  # tables of the paper that run records exist for

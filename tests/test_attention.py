@@ -7,7 +7,7 @@ import torch
 
 from mstlib.config import ModelConfig
 from mstlib.model.attention import FLOOR, Geometry, Relation
-from mstlib.model.frame import FrameLevel, places
+from mstlib.model.frame import FrameLevel
 from mstlib.model.instance import InstanceLevel, same_id, top_r
 from mstlib.model.proposal import ProposalLevel
 
@@ -129,8 +129,6 @@ def test_frame_level_is_equations_4_to_6(frame_level):
     centred = t - t.mean(0)
     unit = centred / (centred.pow(2).mean().sqrt() + 1e-6)
     Q, K, V = frame_level.query(unit), frame_level.key(unit), frame_level.value(centred)
-    where = frame_level.place(places(2, 3).double()).repeat(2, 1)  # same places in both frames
-    Q, K = Q + where, K + where
     AV = torch.zeros_like(Q)
     for head in range(2):
         part = slice(head * 8, head * 8 + 8)

@@ -4,24 +4,11 @@ Tokens are all positions of all frames of the window; F'' = A V + F'. There is n
 is compared. Notebook 04 walks through this module.
 """
 
-import math
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mstlib.config import ModelConfig, MSTError
 from mstlib.model.attention import heads, merge
-
-
-WAVES = (4, 8, 16, 32)  # cells: from a part of an object to the whole map
-
-
-def places(H: int, W: int) -> Tensor:
-    """Where each cell is: (H*W, 16) sines and cosines of its row and column, the same in all frames."""
-    angles = [2 * math.pi * torch.arange(n)[:, None] / torch.tensor(WAVES) for n in (H, W)]
-    y, x = (torch.cat([a.sin(), a.cos()], dim=1) for a in angles)      # (H, 8), (W, 8)
-    return torch.cat([y[:, None].expand(H, W, -1), x[None].expand(H, W, -1)], dim=2).flatten(0, 1)
 
 
 class FrameLevel(nn.Module):
@@ -30,7 +17,6 @@ class FrameLevel(nn.Module):
     def __init__(self, channels: int, config: ModelConfig):
         super().__init__()
         width = config.frame_width
-        self.place = None
         self.G, self.query_all = config.frame_heads, config.frame_query == "all"
         self.query, self.key, self.value = (nn.Linear(channels, width) for _ in range(3))
         self.expand = nn.Linear(width, channels)
@@ -39,11 +25,6 @@ class FrameLevel(nn.Module):
         else:
             nn.init.zeros_(self.expand.weight)
         nn.init.zeros_(self.expand.bias)
-        if config.frame_position:
-            self.place = nn.Linear(16, width, bias=False)
-            nn.init.zeros_(self.place.weight)
-            for head in self.place.weight.data.chunk(self.G):
-                nn.init.eye_(head)
 
     def start_as_identity(self, channels: int, width: int) -> None:
         """Start by averaging what looks alike, instead of learning from zero what to compare.
@@ -68,13 +49,12 @@ class FrameLevel(nn.Module):
         B, L, C, H, W = x.shape
         t = x.permute(0, 1, 3, 4, 2).reshape(B, L * H * W, C)          # tokens, reference first
         n = L * H * W if every else H * W
-        q, k, v = self.project(t, n, (H, W))
+        q, k, v = self.project(t, n)
         out = merge(F.scaled_dot_product_attention(q, k, v))           # (B, n, width)
         out = t[:, :n] + self.expand(out)
         return out.reshape(B, -1, H, W, C).permute(0, 1, 4, 2, 3)
 
-    def project(self, t: Tensor, n: int, size: tuple[int, int]
-                ) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, t: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
         """Q of the first n tokens, K and V of all (Eq. 4), each (B, G, n, width/G).
 
         Tokens are centred on the window's mean and scaled by its spread first, so that dot products
@@ -83,15 +63,12 @@ class FrameLevel(nn.Module):
         centred = t - t.mean(1, keepdim=True)
         unit = centred / (centred.pow(2).mean((1, 2), keepdim=True).sqrt() + 1e-6)
         q, k, v = self.query(unit[:, :n]), self.key(unit), self.value(centred)
-        if self.place:  # one frame's places, repeated for every frame
-            where = self.place(places(*size).to(t)).repeat(t.shape[1] // math.prod(size), 1)
-            q, k = q + where[:n], k + where
         return heads(q, self.G), heads(k, self.G), heads(v, self.G)
 
     def attention(self, x: Tensor) -> Tensor:
         """Weights of the reference's cells over all cells, mean over heads: (B, H*W, L, H, W)."""
         B, L, C, H, W = x.shape
-        q, k, _ = self.project(x.permute(0, 1, 3, 4, 2).reshape(B, L * H * W, C), H * W, (H, W))
+        q, k, _ = self.project(x.permute(0, 1, 3, 4, 2).reshape(B, L * H * W, C), H * W)
         A = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)  # (B, G, H*W, L*H*W), Eq. 5
         return A.mean(1).unflatten(-1, (L, H, W))
 
