@@ -66,14 +66,14 @@ class ModelConfig:
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     rpn_nms: float = 0.7
     rpn_pre_nms: int = 256                    # [6000]
-    reference_proposals: int = 48             # [300] N
-    support_proposals: int = 16               # [75] a frame, RDN's value; M = L times this
+    reference_proposals: int = 32             # [300] N; both by the area of the map, 256 cells to 2394
+    support_proposals: int = 8                # [75] a frame, RDN's value; M = L times this
     rpn_batch: int = 64                       # anchors sampled for the loss [256]
     # RoI head, Sec. IV-B
     roi_reduce: int = 64                      # 1x1 after conv5 [256]
     roi_size: int = 5                         # RoIAlign cells [7]
     width: int = 256                          # d of Eq. 7-12 [1024]
-    roi_batch: int = 48                       # RoIs sampled for the loss [128]
+    roi_batch: int = 32                       # RoIs sampled for the loss [128]
     score_threshold: float = 0.001
     nms: float = 0.5
     detections: int = 100                     # a frame [300]
@@ -92,7 +92,7 @@ class ModelConfig:
     geometry: str = "size"                    # "size" (Eq. 9) or "full" (RDN, with centres)
     # Instance level, Eq. 12
     instance_rule: str = "topk"               # "topk" (leak-free) or "label" (literal)
-    instance_k: int = 8                       # K, candidate foreground [20]
+    instance_k: int = 6                       # K, candidate foreground [20]
     instance_r: float = 0.2                   # r, share of supports each listens to
 
 
@@ -153,7 +153,8 @@ MINI = Config(
     model=ModelConfig(),
     pretrain=TrainConfig(steps=5000, batch=14, lr=1e-3, supports=0, freeze_backbone=False,
                          optimizer="adamw", weight_decay=1e-2, decay_at=(0.75, 0.92)),
-    train=TrainConfig(steps=1600, batch=4, lr=0.01, motion_loss=10.0, identity_loss=0.1),
+    train=TrainConfig(steps=1600, batch=4, lr=5e-4, optimizer="adamw", weight_decay=1e-2,
+                      motion_loss=10.0, identity_loss=0.1),
 )
 
 TINY = Config(

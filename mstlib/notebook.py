@@ -59,7 +59,7 @@ def is_fresh(path: Path) -> bool:
 
 
 def is_paired(source: Path) -> bool:
-    """Is the .ipynb beside a percent `source` executed, and has it the same cells, text and code?"""
+    """Is the .ipynb beside a percent `source` executed, and are its cells the same?"""
     made = source.with_suffix(".ipynb")
     if not made.exists() or not is_fresh(made):
         return False

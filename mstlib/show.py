@@ -224,7 +224,7 @@ def heat_map(axis: "Axes", image: Tensor, values: Tensor, label: str = "", top: 
 def figure_bytes(figure: "Figure", photo: bool = False) -> bytes:
     """The figure as JPEG if it shows photographic frames, else as PNG; same figure, same bytes."""
     file, kind = io.BytesIO(), "jpg" if photo else "png"
-    extra = {"pil_kwargs": {"quality": 85}} if photo else {"metadata": {"Software": None}}
+    extra = {"pil_kwargs": {"quality": 80}} if photo else {"metadata": {"Software": None}}
     figure.savefig(file, format=kind, dpi=DPI, **extra)
     return file.getvalue()
 
@@ -246,21 +246,31 @@ def figure_output(figure: "Figure", alt: str, photo: bool = False) -> None:
 
 
 def table_output(table: "pandas.DataFrame", digits: int = 1) -> None:
-    """Show a DataFrame as a Markdown table: a tick for True, a dash for what is not known."""
-    from IPython.display import Markdown, display
+    """Show a DataFrame as a Markdown table: a tick for True, a dash for what is not known.
+
+    Differences and the ends of their intervals carry their sign; the paper's numbers keep its one
+    digit.
+    """
+    from IPython.display import display
 
     rows = [list(map(str, table.columns)), ["---"] * len(table.columns)]
-    rows += [[cell_text(value, digits) for value in row] for row in table.itertuples(index=False)]
-    display(Markdown("\n".join("| " + " | ".join(row) + " |" for row in rows)))
+    rows += [[cell_text(value, name, digits) for name, value in zip(rows[0], row, strict=True)]
+             for row in table.itertuples(index=False)]
+    text = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    display({"text/markdown": text, "text/plain": text}, raw=True)
 
 
-def cell_text(value: object, digits: int = 1) -> str:
+def cell_text(value: object, column: str = "", digits: int = 1) -> str:
     """A value of a table as text."""
     if value is None or value != value:  # NaN differs from itself
         return "–"
     if isinstance(value, bool):
         return "✓" if value else ""
-    return f"{value + 0.0:.{digits}f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    sign = "+" if "difference" in column or column.startswith("95 %") else ""
+    digits = 1 if column.startswith("paper") else digits
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no "-0.0"
 
 
 def save_figure(figure: "Figure", path: str | Path, dpi: int = DPI, colours: int = 256) -> Path:

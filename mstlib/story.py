@@ -4,7 +4,7 @@ Pure functions of clips and predictions, used by the notebooks and by the README
 "Right" is what the paper's protocol calls right: the class, and a box with IoU >= 0.5 (Sec. IV-A).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,17 +139,14 @@ def traveller(clips: Sequence[Clip]) -> tuple[int, int]:
     return max(places, key=merit)
 
 
-def find_event(clips: Sequence[Clip], kind: str) -> tuple[int, int, int]:
-    """A stretch of one deterioration and no other: (clip, track id, its middle frame).
+def find_event(clips: Sequence[Clip], kind: str) -> tuple[int, int, int] | None:
+    """A stretch of one deterioration and no other: (clip, track id, its middle frame), or None.
 
     The longest one with a clean frame of the object before and after it; where there is none, the
-    longest. MSTError if no object shows this deterioration alone.
+    longest.
     """
     best = max(_events(clips, DETERIORATIONS.index(kind)), default=None)
-    if best is None:
-        raise MSTError(f"no object of {len(clips)} clips shows {kind} alone; choose another split")
-    _, _, c, track, middle = best
-    return -c, -track, middle  # negative: of equal ones the first wins
+    return best and (-best[2], -best[3], best[4])  # negative: of equal ones the first wins
 
 
 def _events(clips: Sequence[Clip], kind: int) -> Iterator[tuple[bool, int, int, int, int]]:
@@ -180,6 +177,24 @@ def clean_in_window(clips: Sequence[Clip], window: int, stride: int) -> dict[str
                 for k, kind in enumerate(DETERIORATIONS):
                     known[kind] += [helped] if flags[t, k] else []
     return {kind: 100 * sum(h) / len(h) if h else float("nan") for kind, h in known.items()}
+
+
+def slice_scores(folder: Path, profile: str, variant: str, measure: Callable[[], dict[str, float]]
+                 ) -> tuple[dict[str, float], str]:
+    """mAP in percent on each slice of frames, and where the numbers are from.
+
+    The mean over the run records of the variant in `folder`; without one, what `measure` returns.
+    """
+    from mstlib.records import read_runs
+    from mstlib.stats import mean_and_sd, slice_map
+
+    runs = [r for r in read_runs(folder, profile) if r["variant"] == variant and not r["tag"]]
+    if not runs:
+        return measure(), "measured now, one model, on the clips above"
+    names = runs[0]["metrics"][runs[0]["protocol"]]["slices"]
+    means = {name: mean_and_sd([slice_map(r, name) for r in runs])[0] for name in names}
+    data = f"{runs[0]['dataset']['name']} {runs[0]['dataset']['split']}"
+    return means, f"{data}: mean of the run records {', '.join(r['id'] for r in runs)}"
 
 
 def runs_of(folder: Path, profile: str, table: str = "III") -> list[dict]:

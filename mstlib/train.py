@@ -23,6 +23,9 @@ from mstlib.model.detector import MST, build_model
 from mstlib.progress import progress
 
 
+GAUGES = ("offset", "drift")  # logged, not minimised
+DRIFT_LIMIT = 3.0  # |F'-F| / |F| at which DAlign has run away: it erases what it should align
+
 
 @dataclass
 class Batch:
@@ -142,7 +145,7 @@ def make_optimizer(model: MST, recipe: TrainConfig) -> torch.optim.Optimizer:
 
 def total(losses: dict[str, Tensor], recipe: TrainConfig) -> Tensor:
     """The weighted sum of the losses."""
-    weights = {"motion": recipe.motion_loss, "identity": recipe.identity_loss}
+    weights = dict.fromkeys(GAUGES, 0.0) | {"motion": recipe.motion_loss, "identity": recipe.identity_loss}
     return sum(weights.get(name, 1.0) * loss for name, loss in losses.items())
 
 
@@ -162,6 +165,9 @@ def train_step(model: MST, batch: Batch, optimizer: torch.optim.Optimizer, recip
     if not torch.isfinite(loss):
         values = ", ".join(f"{k} {float(v.detach()):.3g}" for k, v in losses.items())
         raise MSTError(f"loss is not finite at step {step} ({values}); try a lower train.lr")
+    if losses.get("drift", 0) > DRIFT_LIMIT:
+        raise MSTError(f"DAlign ran away at step {step}: |F'-F| is {float(losses['drift']):.1f} |F|; "
+                       f"lower its rate, e.g. train.lr_scale={{'dalign': 0.1}}")
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, recipe) * group["scale"]
     optimizer.zero_grad(set_to_none=True)

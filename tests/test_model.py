@@ -52,13 +52,14 @@ def test_every_trained_part_gets_a_gradient(variant):
 def test_losses_of_the_whole_method():
     many = {"model.support_proposals": 64, "model.reference_proposals": 64}  # some hit an object
     losses = losses_of(model_of("g", **many).train())
-    assert set(losses) == {"rpn_class", "rpn_box", "class", "box", "motion", "identity"}
+    assert set(losses) == {"rpn_class", "rpn_box", "class", "box", "motion", "identity",
+                           "offset", "drift"}
     assert all(torch.isfinite(v) for v in losses.values())
 
 
 def test_data_without_track_ids_trains_without_the_id_losses():
     clip = SquareClip("square", ids=(-1, -1))
-    assert set(losses_of(model_of("g").train(), clip=clip)) == {"rpn_class", "rpn_box", "class", "box"}
+    assert {"motion", "identity"}.isdisjoint(losses_of(model_of("g").train(), clip=clip))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -117,6 +117,12 @@ def test_a_loss_that_is_not_finite_stops_training_with_one_line(tmp_path):
         pretrain(config, square_clips(), 0, tmp_path / "x.pt")
 
 
+def test_a_dalign_that_runs_away_stops_training_with_one_line(pretrained, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "DRIFT_LIMIT", 1e-4)
+    with pytest.raises(MSTError, match="DAlign ran away at step"):
+        train_variant(get_config("tiny", "d"), square_clips(), 0, pretrained, tmp_path / "d.pt")
+
+
 def test_a_pretrained_detector_of_another_profile_is_refused(pretrained, tmp_path):
     config = with_overrides(get_config("tiny", "g"), {"model.width": 48})
     with pytest.raises((MSTError, RuntimeError)):

@@ -102,6 +102,12 @@ class Relation(nn.Module):
         self.query, self.key = nn.Linear(d, d), nn.Linear(d, d)
         self.value = nn.Linear(d, d, bias=False)
         self.geometry = Geometry(G, geometry)
+        self.start_near_identity(d)
+
+    def start_near_identity(self, d: int) -> None:
+        """At the start a proposal averages proposals that look like it (DEVIATIONS.md 9)."""
+        for layer, scale in ((self.query, 1.5), (self.key, 1.5), (self.value, 0.3)):
+            layer.weight.data.mul_(0.1).add_(scale * torch.eye(d))
 
     def logits(self, a: Tensor, b1: Tensor, s: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
         """Appearance (Eq. 8) and geometry (Eq. 9) logits, each (G, N, M).

@@ -103,6 +103,8 @@ class MST(nn.Module):
     def aggregate(self, maps: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """conv4 windows (B, L, C, h, w) -> F'' (B, L or 1, C, h, w) and DAlign's trace."""
         aligned, trace = self.dalign(maps) if self.dalign else (maps, {})
+        if self.dalign:
+            trace["drift"] = ((aligned - maps).norm() / maps.norm().clamp(min=1e-9)).detach()
         if self.frame:  # with no proposal level the updated supports are never read (method, trap 4)
             aligned = self.frame(aligned, None if self.uses_supports else False)
         if self.uses_supports and aligned.shape[1] < maps.shape[1]:  # query-ref: supports stay F'
@@ -196,7 +198,8 @@ class MST(nn.Module):
         """Training losses of conv4 windows (B, L, C, h, w); targets[b][l] belongs to maps[b, l].
 
         Returns rpn_class, rpn_box, class, box and, where the level is on and the data has track ids,
-        motion (DAlign) and identity (instance level), unweighted; plus `drift`, |F'-F| / |F|, detached.
+        motion (DAlign) and identity (instance level), unweighted. With DAlign also two gauges without
+        gradient: `offset`, its mean reach in cells, and `drift`, |F'-F| / |F|: how far it bends the maps.
         """
         x, how = self.aggregate(maps)
         B, L = x.shape[:2]
@@ -263,6 +266,7 @@ class MST(nn.Module):
         """The two losses that track ids allow, where they apply."""
         out = {}
         if how:
+            out |= {"offset": how["displacement"].detach().norm(dim=-1).mean(), "drift": how["drift"]}
             loss = motion_loss(how["displacement"], targets, self.backbone.stride)
             if loss is not None:
                 out["motion"] = loss
