@@ -1,7 +1,9 @@
-"""Does DAlign look where the object went? Its offset field against the true motion of a generated scene.
+"""Does DAlign look where the object went? Its offset field against the true motion of a generated
+scene.
 
-Compared per cell on objects that both frames show, in cells of the feature grid: the error of the chained
-displacement against the true one, beside the error of zero offsets (which is the motion itself). Notebook 03.
+Compared per cell on objects that both frames show, in cells of the feature grid: the error of the
+chained displacement against the true one, beside the error of zero offsets (which is the motion
+itself). Notebook 03.
 """
 
 from collections.abc import Sequence
@@ -15,7 +17,8 @@ from mstlib.stream import clip_maps
 
 @torch.no_grad()
 def alignment_pairs(model: MST, clip, gaps: Sequence[int]) -> list[tuple[int, Tensor, Tensor]]:
-    """(gap, predicted, true) displacements (n, 2) in cells on shared objects, for frames gap apart."""
+    """(gap, predicted, true) displacements (n, 2) in cells on shared objects, for frames gap
+    apart."""
     maps, stride, out = clip_maps(model, clip), model.backbone.stride, []
     for gap in gaps:
         times = list(range(len(clip) - gap))
@@ -30,7 +33,8 @@ def alignment_pairs(model: MST, clip, gaps: Sequence[int]) -> list[tuple[int, Te
 
 
 def alignment_error(model: MST, clips: Sequence, gaps: Sequence[int] = (2, 4, 8)) -> dict:
-    """End-point error in cells, mean over object cells: of DAlign, of zero offsets, and their ratio.
+    """End-point error in cells, mean over object cells: of DAlign, of zero offsets, and their
+    ratio.
 
     Overall, by gap between the frames, and by how far the cell really moved (< 1, 1-3, > 3 cells).
     """
@@ -42,11 +46,13 @@ def alignment_error(model: MST, clips: Sequence, gaps: Sequence[int] = (2, 4, 8)
     groups = {"all": far >= 0} | {f"gap {g}": gap == g for g in gaps} | {
         "moved < 1 cell": far < 1, "moved 1-3 cells": (far >= 1) & (far <= 3),
         "moved > 3 cells": far > 3}
-    return {name: summary(predicted[mask], true[mask]) for name, mask in groups.items() if mask.any()}
+    return {name: summary(predicted[mask], true[mask])
+            for name, mask in groups.items() if mask.any()}
 
 
 def summary(predicted: Tensor, true: Tensor) -> dict[str, float]:
-    """Errors of (n, 2) displacements in cells; `explained` is 1 - squared error / squared motion."""
+    """Errors of (n, 2) displacements in cells; `explained` is 1 - squared error / squared
+    motion."""
     error, zero = (predicted - true).norm(dim=1), true.norm(dim=1)
     explained = 1 - float(error.pow(2).sum() / zero.pow(2).sum().clamp(min=1e-9))
     return {"cells": len(true), "error": round(float(error.mean()), 4),

@@ -46,12 +46,11 @@ def score_chart(scores: Mapping[str, Sequence[float]], flags: Tensor, threshold:
         axis.plot(range(len(values)), values, line, marker=mark, color=colour, ms=4.5, label=name)
     for t in flags.any(1).nonzero().flatten().tolist():
         axis.axvspan(t - 0.5, t + 0.5, color="#E8E8E8", lw=0, zorder=0)
-    axis.axhline(threshold, color=INK, lw=0.8, ls=(0, (1, 2)))
-    axis.text(len(flags) - 0.4, threshold, "threshold", fontsize=7, va="bottom", ha="right")
+    axis.axhline(threshold, color=INK, lw=0.8, ls=(0, (1, 2)), label="threshold")
     _kinds(axis, flags)
     axis.set_xlabel("frame", fontsize=9)
     axis.set_ylabel("score of a right detection", fontsize=9, loc="top")
-    axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
+    axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, frameon=False)
     return figure
 
 
@@ -129,6 +128,6 @@ def seed_chart(records: Sequence[dict], part: str = "all") -> "Figure":
         axis.plot(values, [y] * len(values), "o", color="#0077BB", ms=5, alpha=0.7, mec=INK)
         axis.plot(sum(values) / len(values), y, "|", color=INK, ms=16, mew=2)
     axis.set_yticks(range(len(variants)), [f"({v})" for v in variants])
-    axis.invert_yaxis()
+    axis.set_ylim(len(variants) - 0.4, -0.6)
     axis.set_xlabel(f"mAP in percent, {part} frames (dot: a seed, bar: their mean)", fontsize=9)
     return figure

@@ -1,6 +1,7 @@
 """Small trained checkpoints: safetensors in half precision, which cannot carry code.
 
-The file's metadata holds the whole configuration, so that a checkpoint says what model it belongs to.
+The file's metadata holds the whole configuration, so that a checkpoint says what model it belongs
+to.
 """
 
 import json
@@ -19,7 +20,8 @@ def variant_of(model: MST) -> str:
 
 
 def save_weights(model: MST, path: str | Path, seed: int, half: bool = True) -> Path:
-    """Write the weights with their configuration; float tensors in half precision unless told not to."""
+    """Write the weights with their configuration; float tensors in half precision unless told not
+    to."""
     from safetensors.torch import save_file
 
     tensors = {k: (v.half() if half and v.is_floating_point() else v).contiguous()
@@ -53,8 +55,8 @@ def load_weights(path: str | Path, variant: str | None = None) -> tuple[MST, dic
     wrong = sorted(set(own) ^ set(tensors)) or sorted(
         k for k in own if own[k].shape != tensors[k].shape)
     if wrong:
-        raise MSTError(f"{path}: weights do not fit their own configuration, first at '{wrong[0]}'; "
-                       f"the file is damaged or from another version")
+        raise MSTError(f"{path}: weights do not fit their own configuration, first at "
+                       f"'{wrong[0]}'; the file is damaged or from another version")
     model.load_state_dict({k: v.to(own[k].dtype) for k, v in tensors.items()})
     return model.eval(), metadata
 
@@ -71,7 +73,8 @@ def _open(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             metadata = file.metadata() or {}
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise MSTError(f"{path}: not a readable safetensors file ({error}); fetch it again") from error
+        raise MSTError(f"{path}: not a readable safetensors file ({error}); "
+                       "fetch it again") from error
     if metadata.get("format") != "mstlib-1":
         raise MSTError(f"{path}: not a checkpoint of mstlib (format {metadata.get('format')}); "
                        f"training states (.pt) are exported by mst train")

@@ -1,8 +1,9 @@
 """Profiles and variants: every number of the project in one place, with its reason.
 
-Three profiles turn one dial: `tiny` (seconds, for tests), `mini` (the embedded benchmark, on two CPU
-cores) and `paper` (ImageNet VID, Sec. IV-B/C). A variant (a)-(g) of Table III is a value, `Levels`:
-which of the four parts of the method are switched on. Nothing in the code asks for a variant's name.
+Three profiles turn one dial: `tiny` (seconds, for tests), `mini` (the embedded benchmark, on two
+CPU cores) and `paper` (ImageNet VID, Sec. IV-B/C). A variant (a)-(g) of Table III is a value,
+`Levels`: which of the four parts of the method are switched on. Nothing in the code asks for a
+variant's name.
 """
 
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -66,7 +67,7 @@ class ModelConfig:
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     rpn_nms: float = 0.7
     rpn_pre_nms: int = 256                    # [6000]
-    reference_proposals: int = 32             # [300] N; both by the area of the map, 256 cells to 2394
+    reference_proposals: int = 32             # [300] N; both by the map's area
     support_proposals: int = 8                # [75] a frame, RDN's value; M = L times this
     rpn_batch: int = 64                       # anchors sampled for the loss [256]
     # RoI head, Sec. IV-B
@@ -145,8 +146,7 @@ class Config:
         return asdict(self)
 
 
-# One recipe for every variant. What differs between modules (lr_scale) is the same wherever the module is
-# present; settings were chosen on val, see DEVIATIONS.md.
+# One recipe for every variant; settings were chosen on val, see DEVIATIONS.md.
 MINI = Config(
     profile="mini",
     data=DataConfig(),
@@ -159,7 +159,8 @@ MINI = Config(
 
 TINY = Config(
     profile="tiny",
-    data=DataConfig(size=64, train_clips=8, train_length=6, val_clips=4, test_clips=4, test_length=6),
+    data=DataConfig(size=64, train_clips=8, train_length=6, val_clips=4, test_clips=4,
+                    test_length=6),
     model=ModelConfig(
         widths=(8, 12, 16, 16, 24), anchor_sizes=(12, 20, 30), rpn_pre_nms=64,
         reference_proposals=16, support_proposals=6, rpn_batch=32, roi_reduce=16, roi_size=3,
@@ -181,24 +182,26 @@ def get_config(profile: str, variant: str = "a") -> Config:
     if profile not in PROFILES:
         raise MSTError(f"unknown profile '{profile}'; choose one of {', '.join(PROFILES)}")
     if variant not in VARIANTS:
-        raise MSTError(f"unknown variant '{variant}'; choose one of {', '.join(VARIANTS)} (Table III)")
+        raise MSTError(f"unknown variant '{variant}'; choose one of {', '.join(VARIANTS)}")
     return replace(PROFILES[profile], levels=VARIANTS[variant])
 
 
 def with_overrides(config: Config, overrides: dict[str, object]) -> Config:
-    """`config` with dotted fields replaced, e.g. {"train.lr": 0.01}; MSTError on an unknown name."""
+    """`config` with dotted fields replaced, e.g. {"train.lr": 0.01}; MSTError on an unknown
+    name."""
     for dotted, value in overrides.items():
         section, _, name = dotted.rpartition(".")
         part = getattr(config, section, None) if section else config
         if part is None or name not in {f.name for f in fields(part)}:
-            raise MSTError(f"unknown setting '{dotted}'; settings look like train.lr or model.width")
+            raise MSTError(f"unknown setting '{dotted}'; settings look like train.lr")
         part = replace(part, **{name: value})
         config = replace(config, **{section: part}) if section else part
     return config
 
 
 def config_from_dict(plain: dict) -> Config:
-    """The inverse of `Config.to_dict`, also after a trip through JSON; MSTError if it does not fit."""
+    """The inverse of `Config.to_dict`, also after a trip through JSON; MSTError if it does not
+    fit."""
     sections = {"data": DataConfig, "model": ModelConfig, "pretrain": TrainConfig,
                 "train": TrainConfig, "test": TestConfig, "levels": Levels}
     try:

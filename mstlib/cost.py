@@ -1,6 +1,7 @@
 """What the parts cost: parameters, and the time of a training step of each variant.
 
-Times are compared as ratios, measured in turn in one process: single times drift with the machine's load.
+Times are compared as ratios, measured in turn in one process: single times drift with the machine's
+load.
 """
 
 import statistics
@@ -13,13 +14,14 @@ from mstlib.config import VARIANTS, Config, get_config
 from mstlib.data.clip import Clip
 from mstlib.model.backbone import freeze_batch_norms
 from mstlib.model.detector import MST, build_model
+from mstlib.stream import clip_maps
 from mstlib.train import make_optimizer, map_batch, train_step
 
 
 def parameters(model: MST) -> dict[str, int]:
     """Number of parameters of each part of a model, and in all."""
-    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
-              if part is not None}
+    counts = {name: sum(p.numel() for p in part.parameters())
+              for name, part in model.named_children() if part is not None}
     counts = {name: n for name, n in counts.items() if n}
     return counts | {"all": sum(counts.values())}
 
@@ -31,8 +33,8 @@ def step_seconds(clips: Sequence[Clip], profile: str = "mini", repeats: int = 9,
     conv1-4 is frozen and its maps are kept, as in training; the variants take turns.
     """
     first = build_model(get_config(profile))
-    maps = torch.stack([torch.cat([first.c4(torch.stack([c.frame(t) for t in range(len(c))])).detach()
-                                   for c in clips])] * 2).half()
+    maps = torch.cat([clip_maps(first, clip) for clip in clips]).half()
+    maps = torch.stack([maps, maps])  # plain and flipped
     size = tuple(clips[0].frame(0).shape[-2:])
     steps = {v: _stepper(get_config(profile, v), clips, maps, size) for v in variants}
     seconds: dict[str, list[float]] = {v: [] for v in variants}
@@ -52,7 +54,8 @@ def _stepper(config: Config, clips: Sequence[Clip], maps: torch.Tensor, size: tu
     freeze_batch_norms(model)
     for module in model.backbone.c4_modules():
         module.requires_grad_(False)
-    optimizer, supports = make_optimizer(model, recipe), recipe.supports if config.levels.temporal else 0
+    optimizer = make_optimizer(model, recipe)
+    supports = recipe.supports if config.levels.temporal else 0
 
     def step(number: int) -> None:
         generator = torch.Generator().manual_seed(number)

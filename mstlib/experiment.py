@@ -1,7 +1,8 @@
-"""One run from end to end: train, export, evaluate, record. What `mst` and the Snakemake graph call.
+"""One run from end to end: train, export, evaluate, record. What `mst` and the Snakemake graph
+call.
 
-Folders: training states and kept maps go to a work folder (`build/<profile>`), what is worth keeping to
-`results/`: run records, tables and one seed's checkpoints.
+Folders: training states and kept maps go to a work folder (`build/<profile>`), what is worth
+keeping to `results/`: run records, tables and one seed's checkpoints.
 """
 
 import math
@@ -11,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mstlib.checkpoint import load_weights, save_weights
-from mstlib.config import Config, MSTError, get_config
+from mstlib.config import Config, get_config
 from mstlib.data.clip import Clip
 from mstlib.model.detector import MST
 from mstlib.train import load_state, pretrain, train_variant
@@ -115,6 +116,6 @@ def trained(profile: str, variant: str, root: Path | None = None) -> MST:
     weights = folder / f"{variant}.safetensors"
     if not weights.exists():
         run_pretraining(config, SHIPPED_SEED, folder / "pretrained.pt", root)
-        run_training(config, SHIPPED_SEED, folder / "pretrained.pt", folder / f"{variant}.pt", weights,
-                     root)
+        run_training(config, SHIPPED_SEED, folder / "pretrained.pt", folder / f"{variant}.pt",
+                     weights, root)
     return load_weights(weights, variant)[0]

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mstlib.config import MSTError
+from mstlib.config import MSTError, TestConfig
 from mstlib.data.clip import Clip, Detections, window_indices
-from mstlib.show import DPI, draw_frame, frame_title, save_figure
-from mstlib.story import Rescue, about, find_rescued, of_track
+from mstlib.show import DPI, draw_frame, frame_title, legend_text, save_figure
+from mstlib.story import Rescue, about, find_rescued, judge, of_track
 
 if TYPE_CHECKING:  # matplotlib is imported where it is used
     from matplotlib.figure import Figure, SubFigure
 
-SIZE = 9.6, 2.95  # inches: as wide as a page, so that its letters are not made smaller
+SIZE = 9.6, 3.1  # inches: as wide as a page, so that its letters are not made smaller
 
 
 def write_rescued(
@@ -38,6 +38,7 @@ def write_rescued(
     plain, full = (detect_clips(model, clips, test, f"({v}) on {split}")
                    for v, model in zip("ag", models, strict=True))
     cases = find_rescued(clips, plain, full)
+    cases.sort(key=lambda case: not is_plain_to_see(case, clips[case.clip], plain, full, test))
     if rank >= len(cases):
         raise MSTError(f"{checkpoints}: (g) rescues {len(cases)} objects on {split}, "
                        f"there is no number {rank}; choose a smaller --rank or train longer")
@@ -47,6 +48,23 @@ def write_rescued(
                              full[case.clip][case.t], frames, CLASSES)
     save_figure(figure, out, dpi=1.5 * DPI)
     return case
+
+
+def is_plain_to_see(
+    case: Rescue, clip: Clip, plain: Sequence[Sequence[Detections]],
+    full: Sequence[Sequence[Detections]], test: TestConfig,
+) -> bool:
+    """Does a picture of the case need no explaining?
+
+    The window is complete, one detector does not even name the class near the object, and the
+    other says nothing wrong about it.
+    """
+    target = of_track(clip.target(case.t), case.track)
+    one, two = (about(p[case.clip][case.t], target) for p in (plain, full))
+    window = window_indices(case.t, len(clip), test.window, test.stride)
+    named = (one.labels == target.labels) & (one.scores >= 0.5)
+    said = set(judge(two, target)[0]) - {"weak"}
+    return len(window) == test.window and not named.any() and said == {"found"}
 
 
 def rescued_picture(
@@ -63,34 +81,40 @@ def rescued_picture(
     before, after = [sorted(s for s in frames if (s - case.t) * way > 0) for way in (-1, 1)]
     figure = Figure(SIZE, DPI)
     parts = figure.subfigures(1, 4)
-    _supports(parts[0], clip, before[-4:], case.track, "Support frames before")
-    _reference(parts[1], clip, case, plain, classes, threshold, "(a) one frame alone")
-    _reference(parts[2], clip, case, full, classes, threshold, "(g) with its support frames")
-    _supports(parts[3], clip, after[:4], case.track, "Support frames after")
+    _supports(parts[0], clip, before[-4:], case.track, classes, "Support frames before")
+    used = {"truth"}
+    used |= _reference(parts[1], clip, case, plain, classes, threshold, "(a) one frame alone")
+    used |= _reference(parts[2], clip, case, full, classes, threshold, "(g) with support frames")
+    _supports(parts[3], clip, after[:4], case.track, classes, "Support frames after")
+    figure.text(0.5, 0.012, legend_text(used), fontsize=7, ha="center")
     return figure
 
 
-def _supports(part: "SubFigure", clip: Clip, times: Sequence[int], track: int, title: str) -> None:
+def _supports(part: "SubFigure", clip: Clip, times: Sequence[int], track: int,
+              classes: Sequence[str], title: str) -> None:
     """Up to four support frames with the object's ground truth."""
     _head(part, title)
     axes = part.subplots(2, 2)
-    part.subplots_adjust(0.01, 0.01, 0.99, 0.81, wspace=0.03, hspace=0.3)
+    part.subplots_adjust(0.01, 0.065, 0.99, 0.82, wspace=0.03, hspace=0.3)
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, t in zip(axes.flat, times, strict=False):
-        draw_frame(axis, clip.frame(t), of_track(clip.target(t), track))
+        draw_frame(axis, clip.frame(t), of_track(clip.target(t), track), classes=classes)
         axis.set_title(frame_title(t, clip.target(t), track), fontsize=6, pad=2)
 
 
 def _reference(part: "SubFigure", clip: Clip, case: Rescue, found: Detections,
-               classes: Sequence[str], threshold: float, title: str) -> None:
-    """The reference frame with what a detector says of the object: others have their own story."""
+               classes: Sequence[str], threshold: float, title: str) -> set[str]:
+    """The reference frame with what a detector says of the object: others have their own story.
+
+    Returns the styles of box that it used.
+    """
     _head(part, title)
     axis = part.subplots()
-    part.subplots_adjust(0.01, 0.01, 0.99, 0.81)
+    part.subplots_adjust(0.01, 0.065, 0.99, 0.82)
     seen = of_track(clip.target(case.t), case.track)
-    draw_frame(axis, clip.frame(case.t), seen, about(found, seen), classes, threshold)
     axis.set_title(frame_title(case.t, clip.target(case.t), case.track), fontsize=7, pad=2)
+    return draw_frame(axis, clip.frame(case.t), seen, about(found, seen), classes, threshold)
 
 
 def _head(part: "SubFigure", title: str) -> None:

@@ -1,4 +1,5 @@
-"""Progress with the time left: tqdm where it is installed, a plain line now and then where it is not."""
+"""Progress with the time left: tqdm where it is installed, a plain line now and then where it is
+not."""
 
 import sys
 import time
@@ -13,7 +14,8 @@ def progress(items: Iterable[T], text: str, total: int | None = None, start: int
              ) -> Iterator[T]:
     """Iterate over `items` and show on stderr how far it is and how long it will take.
 
-    A terminal gets tqdm's bar; a log file, where a bar would be noise, gets a line every ten seconds.
+    A terminal gets tqdm's bar; a log file, where a bar would be noise, gets a line every ten
+    seconds.
     """
     total = len(items) + start if total is None else total
     if sys.stderr.isatty():

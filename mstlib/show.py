@@ -63,9 +63,13 @@ def film_strip(
         used |= draw_frame(axis, clip.frame(t), target, found, classes, threshold)
         title = titles[i] if titles is not None else frame_title(t, clip.target(t), track)
         axis.set_title(title, fontsize=7, pad=2)
-    legend = "     ".join(entry for style, (*_, entry) in STYLES.items() if style in used)
-    figure.text(0.5, 0.02, legend, fontsize=7, ha="center")
+    figure.text(0.5, 0.02, legend_text(used), fontsize=7, ha="center")
     return figure
+
+
+def legend_text(used: set[str]) -> str:
+    """What the styles of box mean that a picture uses."""
+    return "     ".join(entry for style, (*_, entry) in STYLES.items() if style in used)
 
 
 def grid(rows: int, columns: int, panel: float = PANEL) -> tuple["Figure", list["Axes"]]:
@@ -224,7 +228,7 @@ def heat_map(axis: "Axes", image: Tensor, values: Tensor, label: str = "", top: 
 def figure_bytes(figure: "Figure", photo: bool = False) -> bytes:
     """The figure as JPEG if it shows photographic frames, else as PNG; same figure, same bytes."""
     file, kind = io.BytesIO(), "jpg" if photo else "png"
-    extra = {"pil_kwargs": {"quality": 80}} if photo else {"metadata": {"Software": None}}
+    extra = {"pil_kwargs": {"quality": 72}} if photo else {"metadata": {"Software": None}}
     figure.savefig(file, format=kind, dpi=DPI, **extra)
     return file.getvalue()
 

@@ -142,15 +142,15 @@ def traveller(clips: Sequence[Clip]) -> tuple[int, int]:
 def find_event(clips: Sequence[Clip], kind: str) -> tuple[int, int, int] | None:
     """A stretch of one deterioration and no other: (clip, track id, its middle frame), or None.
 
-    The longest one with a clean frame of the object before and after it; where there is none, the
-    longest.
+    The longest one with a clean frame of the object before and after it and no other object in the
+    way; where there is none, the longest.
     """
     best = max(_events(clips, DETERIORATIONS.index(kind)), default=None)
     return best and (-best[2], -best[3], best[4])  # negative: of equal ones the first wins
 
 
 def _events(clips: Sequence[Clip], kind: int) -> Iterator[tuple[bool, int, int, int, int]]:
-    """(between clean frames?, length, -clip, -track, middle) of each stretch of one kind."""
+    """(good example?, length, -clip, -track, middle) of each stretch of one kind alone."""
     for c, clip in enumerate(clips):
         for track in track_ids(clip):
             flags = track_flags(clip, track)
@@ -158,7 +158,18 @@ def _events(clips: Sequence[Clip], kind: int) -> Iterator[tuple[bool, int, int, 
             clean = [False, *(flags.sum(1) == 0).tolist(), False]
             for first in (t for t, on in enumerate(alone) if on and not (t and alone[t - 1])):
                 end = next((t for t in range(first, len(alone)) if not alone[t]), len(alone))
-                yield clean[first] and clean[end + 1], end - first, -c, -track, (first + end) // 2
+                good = clean[first] and clean[end + 1] and not _crowded(clip, track, first, end)
+                yield good, end - first, -c, -track, (first + end) // 2
+
+
+def _crowded(clip: Clip, track: int, first: int, end: int) -> bool:
+    """Does another object overlap this one in or around the frames first..end-1?"""
+    for t in range(max(0, first - 4), min(len(clip), end + 4)):
+        target = clip.target(t)
+        mine = target.ids == track
+        if (box_iou(target.boxes[mine], target.boxes[~mine]) > 0.02).any():
+            return True
+    return False
 
 
 def clean_in_window(clips: Sequence[Clip], window: int, stride: int) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """From videos to detections: a sliding window over every frame (Sec. IV-C).
 
-conv4 of a frame is computed once in its life; everything after it depends on the reference (MST aligns before
-the RPN), so it is computed per window, several windows a batch.
+conv4 of a frame is computed once in its life; everything after it depends on the reference (MST
+aligns before the RPN), so it is computed per window, several windows a batch.
 """
 
 from collections import defaultdict
@@ -31,7 +31,8 @@ def clip_maps(model: MST, clip: Clip, batch: int = 24) -> Tensor:
 
 
 def batches(windows: Sequence[list[int]], size: int) -> Iterator[list[int]]:
-    """References grouped so that the windows of a batch are equally long (they shrink at the ends)."""
+    """References grouped so that the windows of a batch are equally long (they shrink at the
+    ends)."""
     by_length = defaultdict(list)
     for t, w in enumerate(windows):
         by_length[len(w)].append(t)
@@ -47,8 +48,8 @@ def detect_clip(model: MST, clip: Clip, config: TestConfig) -> list[Detections]:
     windows = clip_windows(len(clip), config, model.levels.temporal)
     found: list[Detections | None] = [None] * len(clip)
     for references in batches(windows, config.batch):
-        for t, d in zip(references, model.detect(maps[torch.tensor([windows[t] for t in references])], size)[0],
-                        strict=True):
+        index = torch.tensor([windows[t] for t in references])         # (B, L)
+        for t, d in zip(references, model.detect(maps[index], size)[0], strict=True):
             found[t] = Detections(d.boxes.cpu(), d.scores.cpu(), d.labels.cpu())
     return found
 
@@ -69,7 +70,8 @@ def propose_clip(model: MST, clip: Clip, config: TestConfig) -> list[Tensor]:
     windows = clip_windows(len(clip), config, model.levels.temporal)
     found: list[Tensor | None] = [None] * len(clip)
     for references in batches(windows, config.batch):
-        x, _ = model.aggregate(maps[torch.tensor([windows[t] for t in references])])
+        index = torch.tensor([windows[t] for t in references])
+        x, _ = model.aggregate(maps[index])
         for t, boxes in zip(references, model.rpn.propose(x[:, 0], size)[0], strict=True):
             found[t] = boxes.cpu()
     return found

@@ -1,8 +1,10 @@
-"""Training: one loop for the single-frame pretraining and for every variant of Table III (Sec. IV-C).
+"""Training: one loop for the single-frame pretraining and for every variant of Table III (Sec.
+IV-C).
 
-At `mini` scale the detector is first trained on single frames; each variant, (a) included, then takes the same
-number of further steps from there with conv1-4 frozen, whose maps are computed once and kept (DEVIATIONS.md 3).
-Every step draws its batch and its random numbers from (seed, step) alone: a resumed run repeats itself bit by bit.
+At `mini` scale the detector is first trained on single frames; each variant, (a) included, then
+takes the same number of further steps from there with conv1-4 frozen, whose maps are computed once
+and kept (DEVIATIONS.md 3). Every step draws its batch and its random numbers from (seed, step)
+alone: a resumed run repeats itself bit by bit.
 """
 
 import csv
@@ -22,28 +24,29 @@ from mstlib.model.backbone import freeze_batch_norms
 from mstlib.model.detector import MST, build_model
 from mstlib.progress import progress
 
-
 GAUGES = ("offset", "drift")  # logged, not minimised
 DRIFT_LIMIT = 3.0  # |F'-F| / |F| at which DAlign has run away: it erases what it should align
 
 
 @dataclass
 class Batch:
-    """Windows of one step: conv4 maps or images (B, L, ., ., .), targets [b][l], image size (H, W)."""
+    """Windows of one step: conv4 maps or images (B, L, ., ., .), targets [b][l], image size (H,
+    W)."""
 
     windows: Tensor
     targets: list[list[Target]]
     size: tuple[int, int]
 
 
-# ---- batches ------------------------------------------------------------------------------------------
+# ---- batches -----------------------------------------------------------------------------------
 
 
 def draw(clips: Sequence[Clip], recipe: TrainConfig, supports: int, generator: torch.Generator
          ) -> list[tuple[int, list[int], bool]]:
     """(clip, frames with the reference first, flipped) for each window of a batch.
 
-    One horizontal flip a clip, not a frame: a flip between frames would be motion that never happened.
+    One horizontal flip a clip, not a frame: a flip between frames would be motion that never
+    happened.
     """
     picks = []
     for n in torch.randint(len(clips), (recipe.batch,), generator=generator).tolist():
@@ -64,7 +67,8 @@ def image_batch(clips: Sequence[Clip], recipe: TrainConfig, supports: int,
                 generator: torch.Generator) -> Batch:
     """A batch of images, for training with the backbone."""
     picks = draw(clips, recipe, supports, generator)
-    windows = torch.stack([torch.stack([clips[n].frame(t) for t in frames]) for n, frames, _ in picks])
+    windows = torch.stack([torch.stack([clips[n].frame(t) for t in frames])
+                           for n, frames, _ in picks])
     flips = torch.tensor([flip for _, _, flip in picks])[:, None, None, None, None]
     windows = torch.where(flips, windows.flip(-1), windows)
     return Batch(windows, targets_of(clips, picks, windows.shape[-1]), tuple(windows.shape[-2:]))
@@ -84,10 +88,11 @@ def map_batch(clips: Sequence[Clip], maps: Tensor, size: tuple[int, int], recipe
 
 @torch.no_grad()
 def kept_maps(model: MST, clips: Sequence[Clip], path: Path) -> Tensor:
-    """conv4 maps of all frames, plain and flipped, (2, frames, C, h, w) half precision, memory-mapped.
+    """conv4 maps of all frames, plain and flipped, (2, frames, C, h, w) half precision,
+    memory-mapped.
 
-    Computed once for a pretrained backbone and shared by all variants and seeds (their conv1-4 is frozen);
-    of several trainings that start together one computes, the others wait.
+    Computed once for a pretrained backbone and shared by all variants and seeds (their conv1-4 is
+    frozen); of several trainings that start together one computes, the others wait.
     """
     import fcntl
 
@@ -119,7 +124,7 @@ def write_maps(model: MST, clips: Sequence[Clip], path: Path) -> None:
         out.flush()
 
 
-# ---- the loop -----------------------------------------------------------------------------------------
+# ---- the loop ----------------------------------------------------------------------------------
 
 
 def learning_rate(step: int, recipe: TrainConfig) -> float:
@@ -129,7 +134,8 @@ def learning_rate(step: int, recipe: TrainConfig) -> float:
 
 
 def make_optimizer(model: MST, recipe: TrainConfig) -> torch.optim.Optimizer:
-    """SGD (or AdamW) over what is trained, one group a module with its own multiplier of the rate."""
+    """SGD (or AdamW) over what is trained, one group a module with its own multiplier of the
+    rate."""
     groups: dict[float, list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -145,8 +151,8 @@ def make_optimizer(model: MST, recipe: TrainConfig) -> torch.optim.Optimizer:
 
 def total(losses: dict[str, Tensor], recipe: TrainConfig) -> Tensor:
     """The weighted sum of the losses."""
-    weights = dict.fromkeys(GAUGES, 0.0) | {"motion": recipe.motion_loss, "identity": recipe.identity_loss}
-    return sum(weights.get(name, 1.0) * loss for name, loss in losses.items())
+    weights = {"motion": recipe.motion_loss, "identity": recipe.identity_loss}
+    return sum(weights.get(name, 1.0) * loss for name, loss in losses.items() if name not in GAUGES)
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -166,8 +172,8 @@ def train_step(model: MST, batch: Batch, optimizer: torch.optim.Optimizer, recip
         values = ", ".join(f"{k} {float(v.detach()):.3g}" for k, v in losses.items())
         raise MSTError(f"loss is not finite at step {step} ({values}); try a lower train.lr")
     if losses.get("drift", 0) > DRIFT_LIMIT:
-        raise MSTError(f"DAlign ran away at step {step}: |F'-F| is {float(losses['drift']):.1f} |F|; "
-                       f"lower its rate, e.g. train.lr_scale={{'dalign': 0.1}}")
+        raise MSTError(f"DAlign ran away at step {step}: |F'-F| is {float(losses['drift']):.1f} "
+                       f"|F|; lower its rate, e.g. train.lr_scale={{'dalign': 0.1}}")
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(step, recipe) * group["scale"]
     optimizer.zero_grad(set_to_none=True)
@@ -181,8 +187,9 @@ def fit(model: MST, next_batch: Callable[[torch.Generator], Batch], recipe: Trai
         out: Path, text: str, resume: bool = True) -> dict:
     """Train `model` for recipe.steps steps, saving to `out`; returns {"wall_s", "log"}.
 
-    With `resume`, an interrupted run goes on from its last save and ends with the same weights as an
-    uninterrupted one; MSTError if `out` holds another run's state. A log of the losses lies beside it as CSV.
+    With `resume`, an interrupted run goes on from its last save and ends with the same weights as
+    an uninterrupted one; MSTError if `out` holds another run's state. A log of the losses lies
+    beside it as CSV.
     """
     run = f"seed {seed}, start {digest(model.state_dict())}, {recipe}"
     optimizer = make_optimizer(model, recipe)
@@ -190,8 +197,8 @@ def fit(model: MST, next_batch: Callable[[torch.Generator], Batch], recipe: Trai
     if resume and out.exists():
         saved = load_state(out)
         if saved["run"] != run:
-            raise MSTError(f"{out}: holds another run (settings, seed or start differ); delete it to "
-                           f"train anew or choose another place")
+            raise MSTError(f"{out}: holds another run (settings, seed or start differ); delete it "
+                           f"to train anew or choose another place")
         model.load_state_dict(saved["model"])
         optimizer.load_state_dict(saved["optimizer"])
         state = {k: saved[k] for k in state}
@@ -253,10 +260,11 @@ def load_state(path: Path) -> dict:
                        f"delete it and train again") from error
 
 
-# ---- the two trainings --------------------------------------------------------------------------------
+# ---- the two trainings -------------------------------------------------------------------------
 
 
-def pretrain(config: Config, clips: Sequence[Clip], seed: int, out: Path, resume: bool = True) -> dict:
+def pretrain(config: Config, clips: Sequence[Clip], seed: int, out: Path, resume: bool = True
+             ) -> dict:
     """Single-frame pretraining of variant (a) from nothing; batch norms learn here only."""
     model, recipe = build_model(replace(config, levels=Levels()), seed), config.pretrain
     model.train()
@@ -278,8 +286,9 @@ def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path |
                   resume: bool = True) -> dict:
     """Train the variant `config.levels` from the pretrained detector `init`.
 
-    With train.freeze_backbone, conv1-4 stays as it is and its maps are kept beside `init`; without it all
-    modules are trained at once, as in the paper. init None: all of it from nothing, batch norms too.
+    With train.freeze_backbone, conv1-4 stays as it is and its maps are kept beside `init`; without
+    it all modules are trained at once, as in the paper. init None: all of it from nothing, batch
+    norms too.
     """
     model, recipe = build_model(config, seed), config.train
     supports = recipe.supports if config.levels.temporal else 0
@@ -289,11 +298,11 @@ def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path |
         start_from(model, load_state(init)["model"], str(init))
         freeze_batch_norms(model)
     if init is None or not recipe.freeze_backbone:
-        return fit(model, lambda g: image_batch(clips, recipe, supports, g), recipe, seed, out, text,
-                   resume)
+        return fit(model, lambda g: image_batch(clips, recipe, supports, g), recipe, seed, out,
+                   text, resume)
     for module in model.backbone.c4_modules():
         module.requires_grad_(False)
     where = init.with_name(f"{init.stem}-{digest(model.backbone.state_dict())}.conv4.npy")
     maps, size = kept_maps(model, clips, where), tuple(clips[0].frame(0).shape[-2:])
-    return fit(model, lambda g: map_batch(clips, maps, size, recipe, supports, g), recipe, seed, out,
-               text, resume)
+    return fit(model, lambda g: map_batch(clips, maps, size, recipe, supports, g), recipe, seed,
+               out, text, resume)

@@ -224,7 +224,7 @@ table_output(pandas.DataFrame({
 worst = min(hard or range(len(clip)), key=lambda t: curve["(a) one frame"][t])
 window = window_indices(worst, len(clip), config.test.window, config.test.stride)
 titles = [f"frame {t}\n" + ("reference" if t == worst else "support") for t in sorted(window)]
-strip = film_strip(clip, sorted(window), classes=CLASSES, track=track, titles=titles, columns=9)
+strip = film_strip(clip, sorted(window), classes=CLASSES, track=track, titles=titles, columns=5)
 alt = f"Film strip of the test window around frame {worst}: what the support frames show of it."
 figure_output(strip, alt, photo=True)
 

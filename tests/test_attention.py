@@ -101,7 +101,7 @@ def test_proposal_level_stacks_two_layers_on_unchanged_supports(case):
     torch.testing.assert_close(last.sum(-1), torch.ones_like(last[..., 0]))
 
 
-# ---- frame level --------------------------------------------------------------------------------------
+# ---- frame level -------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["identity", "zero"])
@@ -120,7 +120,8 @@ def test_frame_level_is_permutation_equivariant_over_frames(frame_level):
 
 def test_query_ref_is_the_reference_rows_of_query_all(frame_level):
     x = torch.randn(2, 4, 16, 3, 5, dtype=torch.double)
-    torch.testing.assert_close(frame_level(x, query_all=False), frame_level(x, query_all=True)[:, :1])
+    every = frame_level(x, query_all=True)
+    torch.testing.assert_close(frame_level(x, query_all=False), every[:, :1])
 
 
 def test_frame_level_is_equations_4_to_6(frame_level):
@@ -144,7 +145,7 @@ def test_frame_attention_of_the_trace_sums_to_one(frame_level):
     torch.testing.assert_close(A.flatten(2).sum(-1), torch.ones(2, 15, dtype=torch.double))
 
 
-# ---- instance level -----------------------------------------------------------------------------------
+# ---- instance level ----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -174,8 +175,8 @@ def test_label_rule_leaves_background_bit_identical_and_never_mixes_ids(instance
 def test_the_label_rule_leaks_who_is_foreground_and_the_topk_rule_does_not(instance):
     """In training the literal rule updates true foreground only: "was updated" IS the label.
 
-    A head that sees nothing but whether a row changed separates foreground perfectly; under the test-time rule
-    the updated rows are those of highest objectness, whatever their label.
+    A head that sees nothing but whether a row changed separates foreground perfectly; under the
+    test-time rule the updated rows are those of highest objectness, whatever their label.
     """
     level, a, b1, s, b2, g = instance
     ids = torch.tensor([0, -1, 1, 0, -1, -1])

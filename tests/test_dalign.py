@@ -132,7 +132,8 @@ def test_chain_reads_the_first_layer_where_the_second_one_points():
 
 
 def test_two_shifting_layers_read_what_the_displacement_says():
-    """An image shifted by two deformable layers equals the image read at the chained displacement."""
+    """An image shifted by two deformable layers equals the image read at the chained
+    displacement."""
     g = torch.Generator().manual_seed(2)
     x = torch.randn(1, 1, 12, 12, generator=g)
     identity = torch.zeros(1, 1, 3, 3)

@@ -44,7 +44,8 @@ def test_every_trained_part_gets_a_gradient(variant):
         if name.startswith(LEVELS):
             torch.nn.init.normal_(p, std=0.05)
     sum(losses_of(model).values()).backward()
-    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    silent = [n for n, p in model.named_parameters()
+              if p.grad is None or not p.grad.abs().sum() > 0]
     assert [n for n in silent if not n.startswith(("rpn", "frame.key.bias", "frame.query.bias"))
             and not n.endswith("key.bias")] == []
 

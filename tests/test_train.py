@@ -152,7 +152,7 @@ def test_missing_or_damaged_training_states_are_one_line_errors(pretrained, tmp_
         load_state(damaged)
 
 
-# ---- exported checkpoints -----------------------------------------------------------------------------
+# ---- exported checkpoints ----------------------------------------------------------------------
 
 
 def test_exported_weights_come_back_with_their_configuration(tmp_path):
@@ -184,7 +184,7 @@ def test_a_configuration_survives_json():
         config_from_dict({"profile": "mini"})
 
 
-# ---- it learns ----------------------------------------------------------------------------------------
+# ---- it learns ---------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

@@ -18,8 +18,8 @@ DETERIORATIONS = ("motion blur", "defocus", "occlusion", "rare pose")  # Fig. 1 
 class Target:
     """Ground truth of one frame with N objects.
 
-    boxes (N, 4) xyxy pixels; labels (N,) int64, 1-based; ids (N,) int64 track ids, unique in a clip and
-    constant through it (-1: unknown); flags (N, 4) bool in the order of `DETERIORATIONS`;
+    boxes (N, 4) xyxy pixels; labels (N,) int64, 1-based; ids (N,) int64 track ids, unique in a clip
+    and constant through it (-1: unknown); flags (N, 4) bool in the order of `DETERIORATIONS`;
     centres (N, 2) projected object centres in pixels (x, y), for measuring alignment.
     """
 
@@ -43,7 +43,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Detections:
-    """Detections of one frame: boxes (D, 4) xyxy pixels, scores (D,) in 0..1, labels (D,) 1-based."""
+    """Detections of one frame: boxes (D, 4) xyxy pixels, scores (D,) in 0..1, labels (D,)
+    1-based."""
 
     boxes: Tensor
     scores: Tensor
@@ -67,7 +68,8 @@ class Clip(Protocol):
 def window_indices(t: int, length: int, window: int, stride: int) -> list[int]:
     """Frames of the test window around reference t, the reference first (Sec. IV-C).
 
-    The window is shorter at both ends of the video, as in the paper; a one-frame video is its own window.
+    The window is shorter at both ends of the video, as in the paper; a one-frame video is its own
+    window.
     """
     reach = window // 2
     around = [t + stride * k for k in range(-reach, reach + 1) if k != 0]
@@ -77,7 +79,8 @@ def window_indices(t: int, length: int, window: int, stride: int) -> list[int]:
 def sample_supports(
     t: int, length: int, supports: int, span: int, generator: torch.Generator
 ) -> list[int]:
-    """Random support frames of reference t within +- span, with replacement if the video is short."""
+    """Random support frames of reference t within +- span, with replacement if the video is
+    short."""
     low, high = max(0, t - span), min(length - 1, t + span)
     others: Sequence[int] = [s for s in range(low, high + 1) if s != t] or [t]
     picks = torch.randint(len(others), (supports,), generator=generator).tolist()

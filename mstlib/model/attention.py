@@ -1,7 +1,7 @@
 """The attention that all three levels share (Fig. 4); they differ in who asks whom.
 
-Left half of Fig. 4, appearance: heads of scaled dot products. Right half, geometry: a learned function of two
-boxes' relative size (Eq. 9). Notebooks 04-06 walk through it.
+Left half of Fig. 4, appearance: heads of scaled dot products. Right half, geometry: a learned
+function of two boxes' relative size (Eq. 9). Notebooks 04-06 walk through it.
 """
 
 import math
@@ -25,7 +25,8 @@ def merge(x: Tensor) -> Tensor:
 
 
 def box_sizes(boxes: Tensor) -> Tensor:
-    """(n, 4) xyxy -> (n, 3): log w, log h, log w/h. Eq. 9's three terms are differences of these."""
+    """(n, 4) xyxy -> (n, 3): log w, log h, log w/h. Eq. 9's three terms are differences of
+    these."""
     w, h = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3).log().unbind(1)
     return torch.stack([w, h, w - h], dim=1)
 
@@ -118,7 +119,8 @@ class Relation(nn.Module):
         return q @ k.transpose(1, 2) / math.sqrt(q.shape[-1]), self.geometry(b1, b2)
 
     def forward(self, a: Tensor, b1: Tensor, s: Tensor, b2: Tensor) -> Tensor:
-        """Features and boxes of references (N, .) and supports (M, .) -> updated (N, d) (Eq. 10)."""
+        """Features and boxes of references (N, .) and supports (M, .) -> updated (N, d) (Eq.
+        10)."""
         q, k = heads(self.query(a), self.G), heads(self.key(s), self.G)
         v = heads(self.value(s), self.G)  # projected before weighting: same result, far cheaper
         bias = self.geometry(b1, b2)

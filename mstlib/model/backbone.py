@@ -1,7 +1,7 @@
 """The backbone: conv1-conv4 at one stride, and a dilated conv5 that keeps it (Sec. IV-B).
 
-`c4` gives the maps on which DAlign, the frame level and the RPN work; `c5` turns an (aligned, aggregated)
-C4 map into the one that RoIAlign reads. Notebook 01 walks through it.
+`c4` gives the maps on which DAlign, the frame level and the RPN work; `c5` turns an (aligned,
+aggregated) C4 map into the one that RoIAlign reads. Notebook 01 walks through it.
 """
 
 from torch import Tensor, nn
@@ -11,9 +11,11 @@ from mstlib.config import ModelConfig, MSTError
 
 
 def dilate(stage: nn.Module) -> nn.Module:
-    """Stride 1 and dilation 2 in ALL 3x3 convolutions of a residual stage, its first block included.
+    """Stride 1 and dilation 2 in ALL 3x3 convolutions of a residual stage, its first block
+    included.
 
-    ResNet builders' own switch leaves the first block at dilation 1; the paper says all (Sec. IV-B).
+    ResNet builders' own switch leaves the first block at dilation 1; the paper says all (Sec.
+    IV-B).
     """
     for module in stage.modules():
         if isinstance(module, nn.Conv2d):

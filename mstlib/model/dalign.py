@@ -3,8 +3,8 @@
     Theta = f(F_t, F_tau)                                                            (Eq. 1)
     F'_tau(p0) = sum_n w(p_n) F_tau(p0 + p_n + dp_n)                                 (Eq. 2)
 
-Two layouts hit the printed 1.956 M parameters (method, DEVIATIONS.md 5); both are here. Notebook 03 walks
-through this module.
+Two layouts hit the printed 1.956 M parameters (method, DEVIATIONS.md 5); both are here. Notebook 03
+walks through this module.
 """
 
 import torch
@@ -17,9 +17,10 @@ from mstlib.config import ModelConfig
 def sample_taps(x: Tensor, offsets: Tensor, dilation: int = 1) -> Tensor:
     """Bilinear samples of x at the nine displaced taps of every cell.
 
-    x (B, C, H, W); offsets (B, 18, H, W): (dy, dx) in cells for each tap of the 3x3 grid, in the layout of
-    torchvision's deform_conv2d. Returns (B, H*W, 9, C); zero outside the map. Four corners are gathered and
-    weighted in one embedding_bag: the same numbers as deform_conv2d, many times faster on a CPU.
+    x (B, C, H, W); offsets (B, 18, H, W): (dy, dx) in cells for each tap of the 3x3 grid, in the
+    layout of torchvision's deform_conv2d. Returns (B, H*W, 9, C); zero outside the map. Four
+    corners are gathered and weighted in one embedding_bag: the same numbers as deform_conv2d, many
+    times faster on a CPU.
     """
     B, C, H, W = x.shape
     dy, dx = offsets.unflatten(1, (9, 2)).unbind(2)                    # (B, 9, H, W)
@@ -29,7 +30,7 @@ def sample_taps(x: Tensor, offsets: Tensor, dilation: int = 1) -> Tensor:
     y = rows + grid.repeat_interleave(3)[:, None, None] + dy           # (B, 9, H, W)
     x_ = columns + grid.repeat(3)[:, None, None] + dx
     y0, x0 = y.detach().floor(), x_.detach().floor()
-    ly, lx = y - y0, x_ - x0                                           # in [0, 1): bilinear fractions
+    ly, lx = y - y0, x_ - x0                                           # bilinear fractions
     first = torch.arange(B, device=x.device)[:, None, None, None] * (H * W)
     index, weight = [], []
     for cy, wy in ((y0, 1 - ly), (y0 + 1, ly)):
@@ -72,8 +73,8 @@ def displacement(offsets: Tensor) -> Tensor:
 def chain(first: Tensor, second: Tensor) -> Tensor:
     """Displacement of two sampling layers in a row: d1(p) + d2'(p), both (B, H, W, 2) in cells.
 
-    The second layer's output at p reads the first layer's map at p + second(p), which in turn has looked
-    first(p + second(p)) further: so `first` is sampled there, bilinearly.
+    The second layer's output at p reads the first layer's map at p + second(p), which in turn has
+    looked first(p + second(p)) further: so `first` is sampled there, bilinearly.
     """
     B, H, W, _ = first.shape
     ys, xs = torch.meshgrid(torch.arange(H, device=first.device),
@@ -106,9 +107,9 @@ def standardise(x: Tensor) -> Tensor:
 class DAlign(nn.Module):
     """Align every frame of a window to its reference (Eq. 3).
 
-    layout 1: plain convolutions predict one Theta, two deformable layers share it: 1,955,986 parameters
-    at 1024 channels. layout 2: four deformable layers, each with its own two-group offsets: 1,956,048.
-    Offset layers start at zero, so sampling starts on the regular grid.
+    layout 1: plain convolutions predict one Theta, two deformable layers share it: 1,955,986
+    parameters at 1024 channels. layout 2: four deformable layers, each with its own two-group
+    offsets: 1,956,048. Offset layers start at zero, so sampling starts on the regular grid.
     """
 
     def __init__(self, channels: int, config: ModelConfig):
@@ -127,10 +128,12 @@ class DAlign(nn.Module):
             zero_(self.expand)
 
     def forward(self, x: Tensor, maps: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Windows (B, L, C, H, W), reference first -> aligned windows of the same shape, and a trace.
+        """Windows (B, L, C, H, W), reference first -> aligned windows of the same shape, and a
+        trace.
 
-        The trace has `offsets` (B*L, 18 g, H, W) of the last sampling layer and `displacement`
-        (B, L, H, W, 2): the place (x, y), relative to each cell and in cells, that it reads in frame tau.
+        The trace has `offsets` (B*L, 18 g, H, W) of the last sampling layer and `displacement` (B,
+        L, H, W, 2): the place (x, y), relative to each cell and in cells, that it reads in frame
+        tau.
         """
         B, L = x.shape[:2]
         tau = x.flatten(0, 1)                                          # (B*L, C, H, W)
@@ -147,8 +150,8 @@ class DAlign(nn.Module):
     def joint(self, x: Tensor) -> Tensor:
         """First convolution on the concatenation (F_t, F_tau), (B*L, m, H, W).
 
-        A convolution of a concatenation is the sum of two convolutions, and the reference's half is the
-        same for all frames of its window: it is computed once.
+        A convolution of a concatenation is the sum of two convolutions, and the reference's half is
+        the same for all frames of its window: it is computed once.
         """
         w_ref, w_tau = self.concat.weight.chunk(2, dim=1)
         reference = F.conv2d(x[:, 0], w_ref, self.concat.bias, padding=1)
@@ -166,5 +169,6 @@ class DAlign(nn.Module):
         return theta, theta
 
     def bounded(self, offsets: Tensor) -> Tensor:
-        """Offsets within +- bound cells: unbounded ones ran off the map in trials (DEVIATIONS.md 7)."""
+        """Offsets within +- bound cells: unbounded ones ran off the map in trials (DEVIATIONS.md
+        7)."""
         return self.bound * torch.tanh(offsets / self.bound)

@@ -1,7 +1,9 @@
-"""The whole model (Fig. 2): Faster R-CNN with DAlign and three levels of aggregation, each switched by config.
+"""The whole model (Fig. 2): Faster R-CNN with DAlign and three levels of aggregation, each switched
+by config.
 
-conv1-4 -> DAlign -> frame level -> RPN -> conv5 -> RoIAlign -> fc -> proposal level -> instance level -> head.
-Windows are (B, L, ...) with the REFERENCE FIRST; detections are the reference's. Notebook 07 walks through it.
+conv1-4 -> DAlign -> frame level -> RPN -> conv5 -> RoIAlign -> fc -> proposal level -> instance
+level -> head. Windows are (B, L, ...) with the REFERENCE FIRST; detections are the reference's.
+Notebook 07 walks through it.
 """
 
 from dataclasses import dataclass, field
@@ -31,9 +33,10 @@ class Trace:
     """What one window's forward pass did, on request: named tensors, reference first.
 
     proposals: L tensors (n, 4); objectness: L tensors (n,); displacement (L, h, w, 2) and offsets
-    (L, 18 g, h, w) of DAlign in cells; frame_attention (h*w, L, h, w); supports (M, 4) with their frame
-    support_frame (M,); relation: per layer appearance, geometry and weights (G, N, M); instance: rows (K,),
-    mask (K, M), logits (G, K, M); scores (N, classes + 1) of the reference proposals.
+    (L, 18 g, h, w) of DAlign in cells; frame_attention (h*w, L, h, w); supports (M, 4) with their
+    frame support_frame (M,); relation: per layer appearance, geometry and weights (G, N, M);
+    instance: rows (K,), mask (K, M), logits (G, K, M); scores (N, classes + 1) of the reference
+    proposals.
     """
 
     proposals: list[Tensor] = field(default_factory=list)
@@ -86,7 +89,8 @@ class MST(nn.Module):
 
     @property
     def uses_supports(self) -> bool:
-        """Do support proposals matter? Only then are the supports' maps carried past the frame level."""
+        """Do support proposals matter? Only then are the supports' maps carried past the frame
+        level."""
         return self.levels.proposal or self.levels.instance
 
     def c4(self, images: Tensor) -> Tensor:
@@ -94,18 +98,19 @@ class MST(nn.Module):
         return self.backbone.c4((images.float() / 255 - self.mean) / self.std)
 
     def forward(self, windows: Tensor, trace: bool = False) -> tuple[list[Detections], list[Trace]]:
-        """Images (B, L, 3, H, W) uint8, reference first -> detections (and traces) of B references."""
+        """Images (B, L, 3, H, W) uint8, reference first -> detections (and traces) of B
+        references."""
         maps = self.c4(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
         return self.detect(maps, windows.shape[-2:], trace)
 
-    # ---- the stages -------------------------------------------------------------------------------
+    # ---- the stages -----------------------------------------------------------------------------
 
     def aggregate(self, maps: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """conv4 windows (B, L, C, h, w) -> F'' (B, L or 1, C, h, w) and DAlign's trace."""
         aligned, trace = self.dalign(maps) if self.dalign else (maps, {})
         if self.dalign:
             trace["drift"] = ((aligned - maps).norm() / maps.norm().clamp(min=1e-9)).detach()
-        if self.frame:  # with no proposal level the updated supports are never read (method, trap 4)
+        if self.frame:  # with no proposal level the updated supports are never read
             aligned = self.frame(aligned, None if self.uses_supports else False)
         if self.uses_supports and aligned.shape[1] < maps.shape[1]:  # query-ref: supports stay F'
             rest = (self.dalign(maps)[0] if self.dalign else maps)[:, 1:]
@@ -135,12 +140,13 @@ class MST(nn.Module):
                 trace.instance = how
         return a
 
-    # ---- inference --------------------------------------------------------------------------------
+    # ---- inference ------------------------------------------------------------------------------
 
     @torch.no_grad()
     def detect(self, maps: Tensor, size: tuple[int, int], trace: bool = False
                ) -> tuple[list[Detections], list[Trace]]:
-        """conv4 windows (B, L, C, h, w) of images of `size` (H, W) -> detections of the references."""
+        """conv4 windows (B, L, C, h, w) of images of `size` (H, W) -> detections of the
+        references."""
         B, m = len(maps), self.model_config
         x, how = self.aggregate(maps)
         L = x.shape[1]
@@ -162,7 +168,8 @@ class MST(nn.Module):
                 t.scores = logits.softmax(-1)
         return results, (traces if trace else [])
 
-    def window(self, features: list[Tensor], boxes: list[Tensor], scores: list[Tensor]) -> Proposals:
+    def window(self, features: list[Tensor], boxes: list[Tensor], scores: list[Tensor]
+               ) -> Proposals:
         """Group the RoIs of one window; the reference's own best proposals are supports too."""
         M = self.model_config.support_proposals
         s = torch.cat([f[:M] for f in features])
@@ -191,15 +198,16 @@ class MST(nn.Module):
             if how:
                 t.displacement, t.offsets = how["displacement"][i], offsets[i]
 
-    # ---- training ---------------------------------------------------------------------------------
+    # ---- training -------------------------------------------------------------------------------
 
     def losses(self, maps: Tensor, size: tuple[int, int], targets: list[list[Target]],
                generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Training losses of conv4 windows (B, L, C, h, w); targets[b][l] belongs to maps[b, l].
 
-        Returns rpn_class, rpn_box, class, box and, where the level is on and the data has track ids,
-        motion (DAlign) and identity (instance level), unweighted. With DAlign also two gauges without
-        gradient: `offset`, its mean reach in cells, and `drift`, |F'-F| / |F|: how far it bends the maps.
+        Returns rpn_class, rpn_box, class, box and, where the level is on and the data has track
+        ids, motion (DAlign) and identity (instance level), unweighted. With DAlign also two gauges
+        without gradient: `offset`, its mean reach in cells, and `drift`, |F'-F| / |F|: how far it
+        bends the maps.
         """
         x, how = self.aggregate(maps)
         B, L = x.shape[:2]
@@ -231,8 +239,8 @@ class MST(nn.Module):
     def sample(self, boxes: Tensor, objectness: Tensor, target: Target) -> tuple[Tensor, ...]:
         """RoIs of the reference for the head's loss: boxes, objectness, labels, deltas, ids.
 
-        Ground truth is added; an added box takes the objectness of the proposal closest to it, so that
-        the instance level's top-K cannot tell it from others.
+        Ground truth is added; an added box takes the objectness of the proposal closest to it, so
+        that the instance level's top-K cannot tell it from others.
         """
         n = len(boxes)
         every = torch.cat([boxes, target.boxes])
@@ -257,7 +265,8 @@ class MST(nn.Module):
             empty = features[0].new_zeros
             return Proposals(features[0], rois[0], picked[1], picked[4],
                              empty(0, features[0].shape[1]), empty(0, 4), None)
-        support_ids = torch.cat([proposal_ids(r, t) for r, t in zip(rois[1:], targets, strict=True)])
+        support_ids = torch.cat([proposal_ids(r, t)
+                                 for r, t in zip(rois[1:], targets, strict=True)])
         return Proposals(features[0], rois[0], picked[1], picked[4], torch.cat(features[1:]),
                          torch.cat(rois[1:]), support_ids)
 
@@ -266,7 +275,8 @@ class MST(nn.Module):
         """The two losses that track ids allow, where they apply."""
         out = {}
         if how:
-            out |= {"offset": how["displacement"].detach().norm(dim=-1).mean(), "drift": how["drift"]}
+            reach = how["displacement"].detach().norm(dim=-1).mean()
+            out |= {"offset": reach, "drift": how["drift"]}
             loss = motion_loss(how["displacement"], targets, self.backbone.stride)
             if loss is not None:
                 out["motion"] = loss
@@ -286,9 +296,9 @@ def proposal_ids(boxes: Tensor, target: Target) -> Tensor:
 def motion_loss(displacement: Tensor, targets: list[list[Target]], stride: int) -> Tensor | None:
     """Where DAlign looks against where the object went, smooth L1 in cells (DEVIATIONS.md 8).
 
-    displacement (B, L, h, w, 2). For each cell whose centre lies in a reference object's box, the goal
-    is the shift (and scaling) of that object's box to frame tau; cells of objects that frame tau lacks, and
-    the background, are left free. None where no object is shared or ids are unknown.
+    displacement (B, L, h, w, 2). For each cell whose centre lies in a reference object's box, the
+    goal is the shift (and scaling) of that object's box to frame tau; cells of objects that frame
+    tau lacks, and the background, are left free. None where no object is shared or ids are unknown.
     """
     h, w = displacement.shape[2:4]
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
@@ -299,7 +309,8 @@ def motion_loss(displacement: Tensor, targets: list[list[Target]], stride: int) 
             for box, to in shared_boxes(frames[0], other):
                 inside = ((cells > box[:2]) & (cells < box[2:])).all(-1)
                 scale = (to[2:] - to[:2]) / (box[2:] - box[:2]).clamp(min=1)
-                goals.append(((to[:2] + (cells[inside] - box[:2]) * scale) - cells[inside]) / stride)
+                there = to[:2] + (cells[inside] - box[:2]) * scale
+                goals.append((there - cells[inside]) / stride)
                 found.append(displacement[b, f][inside])
     if not found or sum(len(f) for f in found) == 0:
         return None

@@ -1,7 +1,7 @@
 """Frame level: every cell of every frame asks every cell of every frame (Eq. 4-6, Fig. 4 left).
 
-Tokens are all positions of all frames of the window; F'' = A V + F'. There is no position in it: only content
-is compared. Notebook 04 walks through this module.
+Tokens are all positions of all frames of the window; F'' = A V + F'. There is no position in it:
+only content is compared. Notebook 04 walks through this module.
 """
 
 import torch.nn.functional as F
@@ -41,7 +41,8 @@ class FrameLevel(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, query_all: bool | None = None) -> Tensor:
-        """Aligned windows (B, L, C, H, W) -> F'' of all frames, or (B, 1, C, H, W) of the reference.
+        """Aligned windows (B, L, C, H, W) -> F'' of all frames, or (B, 1, C, H, W) of the
+        reference.
 
         query_all None takes the configuration's choice (Table IX).
         """

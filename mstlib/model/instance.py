@@ -1,9 +1,9 @@
 """Instance level: a foreground proposal asks only proposals of the same object (Eq. 12).
 
-At test time there are no ids: the K reference proposals of highest objectness are the candidate foreground, and
-each attends to the share r of support proposals most similar to it. The same rule is used in training
-("topk"), because the paper's literal rule by track id ("label") tells the head which rows are foreground: it
-leaks (DEVIATIONS.md 12). Notebook 06 walks through this module.
+At test time there are no ids: the K reference proposals of highest objectness are the candidate
+foreground, and each attends to the share r of support proposals most similar to it. The same rule
+is used in training ("topk"), because the paper's literal rule by track id ("label") tells the head
+which rows are foreground: it leaks (DEVIATIONS.md 12). Notebook 06 walks through this module.
 """
 
 import math
@@ -16,7 +16,8 @@ from mstlib.model.attention import Relation
 
 
 def top_r(logits: Tensor, r: float) -> Tensor:
-    """Which supports each row attends to: the ceil(r M) of highest mean logit. (G, N, M) -> (N, M)."""
+    """Which supports each row attends to: the ceil(r M) of highest mean logit. (G, N, M) -> (N,
+    M)."""
     keep = max(1, math.ceil(r * logits.shape[-1]))
     best = logits.mean(0).topk(keep, dim=-1).indices                   # (N, keep)
     mask = torch.zeros(logits.shape[1:], dtype=torch.bool, device=logits.device)
@@ -38,7 +39,8 @@ class InstanceLevel(nn.Module):
 
     def forward(self, a: Tensor, b1: Tensor, objectness: Tensor, s: Tensor, b2: Tensor
                 ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The test-time rule: R' (N, d), boxes (N, 4), objectness (N,), supports -> R'' and a trace.
+        """The test-time rule: R' (N, d), boxes (N, 4), objectness (N,), supports -> R'' and a
+        trace.
 
         The trace has `rows` (K,), `mask` (K, M) and `logits` (G, K, M) before masking.
         """
@@ -67,8 +69,9 @@ class InstanceLevel(nn.Module):
                       support_ids: Tensor) -> Tensor | None:
         """-log of the attention that lands on the same object, mean over rows that have one.
 
-        Track ids teach the layer whom to listen to without touching the features (they are detached),
-        so nothing leaks. None if no row has a support of its own id (or the data has no ids).
+        Track ids teach the layer whom to listen to without touching the features (they are
+        detached), so nothing leaks. None if no row has a support of its own id (or the data has no
+        ids).
         """
         same = same_id(ids, support_ids)
         rows = same.any(1)

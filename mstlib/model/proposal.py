@@ -1,6 +1,7 @@
 """Proposal level: the reference's proposals ask the supports' best proposals (Eq. 7-11).
 
-Two stacked relation layers; support features stay as they are between the layers. Notebook 05 walks through it.
+Two stacked relation layers; support features stay as they are between the layers. Notebook 05 walks
+through it.
 """
 
 from torch import Tensor, nn
@@ -26,7 +27,8 @@ class ProposalLevel(nn.Module):
         return a
 
     def weights(self, a: Tensor, b1: Tensor, s: Tensor, b2: Tensor) -> list[dict[str, Tensor]]:
-        """Per layer: appearance and geometry logits and the weights s_ij (Eq. 7), each (G, N, M)."""
+        """Per layer: appearance and geometry logits and the weights s_ij (Eq. 7), each (G, N,
+        M)."""
         out = []
         for layer in self.layers:
             appearance, geometry = layer.logits(a, b1, s, b2)

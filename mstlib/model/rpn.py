@@ -1,7 +1,7 @@
 """The region proposal network on F'' (Sec. IV-B), from torchvision's detection parts.
 
-Frames of a window get different numbers of proposals and only the reference is trained on, which torchvision's
-own forward pass does not offer: here its parts are called one by one.
+Frames of a window get different numbers of proposals and only the reference is trained on, which
+torchvision's own forward pass does not offer: here its parts are called one by one.
 """
 
 import torch
@@ -30,7 +30,8 @@ class RPN(nn.Module):
         self.parts = RegionProposalNetwork(anchors, head, 0.7, 0.3, config.rpn_batch, 0.5, before,
                                            after, config.rpn_nms)
 
-    def score(self, maps: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, list[Tensor], int]:
+    def score(self, maps: Tensor, size: tuple[int, int]
+              ) -> tuple[Tensor, Tensor, list[Tensor], int]:
         """Objectness and deltas of every anchor, flattened; the anchors; how many a map."""
         objectness, deltas = self.parts.head([maps])
         images = ImageList(maps.new_empty(1).expand(len(maps), 3, *size), [tuple(size)] * len(maps))
