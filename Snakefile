@@ -190,6 +190,7 @@ rule table_notebook:
         runtime=30,
     shell:
         "mst notebook {input.notebook} {output} --parameter table=III"
+        " --parameter profile={PROFILE} --parameter results={RESULTS}"
 
 
 rule index:

@@ -74,7 +74,6 @@ class ModelConfig:
     roi_reduce: int = 64                      # 1x1 after conv5 [256]
     roi_size: int = 5                         # RoIAlign cells [7]
     width: int = 256                          # d of Eq. 7-12 [1024]
-    roi_batch: int = 32                       # RoIs sampled for the loss [128]
     score_threshold: float = 0.001
     nms: float = 0.5
     detections: int = 100                     # a frame [300]
@@ -112,6 +111,7 @@ class TrainConfig:
     warmup: int = 100           # steps of linear warm-up [500]
     decay_at: tuple[float, ...] = (0.67, 0.9)  # lr x 0.1 at these shares of the steps
     clip_norm: float = 10.0     # gradient clipping: keeps DAlign from exploding
+    rois: int = 64              # of the reference: kept by the RPN in training, sampled [300, 128]
     freeze_backbone: bool = True
     lr_scale: dict[str, float] = field(default_factory=dict)  # module name -> multiplier
     motion_loss: float = 0.0    # weight of DAlign's offset loss from track boxes
@@ -151,7 +151,7 @@ MINI = Config(
     profile="mini",
     data=DataConfig(),
     model=ModelConfig(),
-    pretrain=TrainConfig(steps=5000, batch=14, lr=1e-3, supports=0, freeze_backbone=False,
+    pretrain=TrainConfig(steps=5000, batch=14, lr=1e-3, supports=0, rois=32, freeze_backbone=False,
                          optimizer="adamw", weight_decay=1e-2, decay_at=(0.75, 0.92)),
     train=TrainConfig(steps=1600, batch=4, lr=5e-4, optimizer="adamw", weight_decay=1e-2,
                       motion_loss=10.0, identity_loss=0.1),
@@ -164,12 +164,12 @@ TINY = Config(
     model=ModelConfig(
         widths=(8, 12, 16, 16, 24), anchor_sizes=(12, 20, 30), rpn_pre_nms=64,
         reference_proposals=16, support_proposals=6, rpn_batch=32, roi_reduce=16, roi_size=3,
-        width=32, roi_batch=16, detections=20, dalign_mid=8, frame_width=16, frame_heads=2,
+        width=32, detections=20, dalign_mid=8, frame_width=16, frame_heads=2,
         heads=2, instance_k=4,
     ),
-    pretrain=TrainConfig(steps=20, batch=4, lr=0.02, supports=0, freeze_backbone=False, warmup=5,
-                         save_every=10, log_every=5),
-    train=TrainConfig(steps=8, batch=2, lr=0.01, span=3, warmup=2, motion_loss=10.0,
+    pretrain=TrainConfig(steps=20, batch=4, lr=0.02, supports=0, rois=16, freeze_backbone=False,
+                         warmup=5, save_every=10, log_every=5),
+    train=TrainConfig(steps=8, batch=2, lr=0.01, span=3, rois=16, warmup=2, motion_loss=10.0,
                       identity_loss=0.1, save_every=4, log_every=2),
     test=TestConfig(window=5, stride=1, batch=4),
 )

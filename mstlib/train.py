@@ -145,7 +145,7 @@ def make_optimizer(model: MST, recipe: TrainConfig) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay)
+        return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     raise MSTError(f"unknown optimizer '{recipe.optimizer}'; choose sgd or adamw")
 
 
@@ -266,7 +266,8 @@ def load_state(path: Path) -> dict:
 def pretrain(config: Config, clips: Sequence[Clip], seed: int, out: Path, resume: bool = True
              ) -> dict:
     """Single-frame pretraining of variant (a) from nothing; batch norms learn here only."""
-    model, recipe = build_model(replace(config, levels=Levels()), seed), config.pretrain
+    recipe = config.pretrain  # as the single-frame variant's only training
+    model = build_model(replace(config, levels=Levels(), train=recipe), seed)
     model.train()
     return fit(model, lambda g: image_batch(clips, recipe, 0, g), recipe, seed, out,
                f"pretraining, seed {seed}", resume)

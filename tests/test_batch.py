@@ -13,7 +13,7 @@ import yaml
 from mstlib import batch, pages
 from mstlib.config import MSTError
 
-NOTEBOOK = '# %% tags=["parameters"]\ntable = "I"\n\n# %%\nprint("table", table)\n'
+NOTEBOOK = '# %% tags=["parameters"]\ntable = "I"\nprofile = "p"\nresults = "r"\n\n# %%\nprint("table", table)\n'
 
 
 @pytest.fixture(scope="module")

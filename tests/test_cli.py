@@ -29,7 +29,8 @@ def examples(name: str) -> list[list[str]]:
 
 
 def test_every_command_is_there():
-    wanted = "check compare data evaluate index info notebook pretrain reproduce table train"
+    wanted = ("check compare data evaluate index info notebook notebooks picture pretrain "
+              "reproduce table train")
     assert sorted(COMMANDS) == wanted.split()
 
 
@@ -52,7 +53,7 @@ def test_help_does_not_wait_for_torch():
     ("train --variant h", "unknown variant 'h'"),
     ("train --set train.lrr=1", "unknown setting 'train.lrr'"),
     ("train --set train", "'train': settings are given as NAME=VALUE"),
-    ("train --set train.lr=fast", "train.lr is of type float (now 0.01), got 'fast'"),
+    ("train --set train.lr=fast", "train.lr is of type float (now 0.0005), got 'fast'"),
     ("train --set train.steps=1.5", "train.steps is of type int (now 1600), got '1.5'"),
     ("evaluate nowhere.safetensors", "nowhere.safetensors: no such checkpoint"),
     ("table X", "table 'X' is not made from runs; choose III"),

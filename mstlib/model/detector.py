@@ -25,6 +25,7 @@ from mstlib.model.proposal import ProposalLevel
 from mstlib.model.rpn import RPN
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # scale of the box deltas, as in Faster R-CNN
+FOREGROUND = 0.25  # share of sampled RoIs that are objects (Faster R-CNN)
 SAME_OBJECT = 0.5  # IoU at which a proposal takes an object's track id (Sec. IV-C)
 
 
@@ -73,11 +74,12 @@ class MST(nn.Module):
         self.config, self.levels, self.model_config = config, config.levels, m
         self.backbone = build_backbone(m)
         C, d = self.backbone.channels, m.width
-        self.rpn = RPN(C, m)
+        self.rpn = RPN(C, m, config.train.rois)
         self.reduce = nn.Conv2d(self.backbone.c5_channels, m.roi_reduce, 1)  # DEVIATIONS.md 2
         self.fc = nn.Linear(m.roi_reduce * m.roi_size**2, d)
         self.head = FastRCNNPredictor(d, m.classes + 1)
-        self.roi = RoIHeads(None, None, None, 0.5, 0.5, m.roi_batch, 0.25, BOX_WEIGHTS,
+        rois = config.train.rois
+        self.roi = RoIHeads(None, None, None, 0.5, 0.5, rois, FOREGROUND, BOX_WEIGHTS,
                             m.score_threshold, m.nms, m.detections)
         levels: Levels = config.levels
         self.dalign = DAlign(C, m) if levels.dalign else None
@@ -265,10 +267,10 @@ class MST(nn.Module):
             empty = features[0].new_zeros
             return Proposals(features[0], rois[0], picked[1], picked[4],
                              empty(0, features[0].shape[1]), empty(0, 4), None)
-        support_ids = torch.cat([proposal_ids(r, t)
-                                 for r, t in zip(rois[1:], targets, strict=True)])
+        ids = [proposal_ids(r, t) for r, t in zip(rois[1:], targets, strict=True)] \
+            if self.instance else []  # only the instance level reads them
         return Proposals(features[0], rois[0], picked[1], picked[4], torch.cat(features[1:]),
-                         torch.cat(rois[1:]), support_ids)
+                         torch.cat(rois[1:]), torch.cat(ids) if ids else None)
 
     def auxiliary(self, how: dict[str, Tensor], targets: list[list[Target]], identity: list[Tensor]
                   ) -> dict[str, Tensor]:

@@ -19,14 +19,17 @@ from mstlib.data.clip import Target
 
 
 class RPN(nn.Module):
-    """Anchors, objectness and proposals of single maps (n, C, h, w)."""
+    """Anchors, objectness and proposals of single maps (n, C, h, w).
 
-    def __init__(self, channels: int, config: ModelConfig):
+    `rois`: proposals kept in training, config.reference_proposals at test time.
+    """
+
+    def __init__(self, channels: int, config: ModelConfig, rois: int):
         super().__init__()
         anchors = AnchorGenerator((config.anchor_sizes,), (config.anchor_ratios,))
         head = RPNHead(channels, anchors.num_anchors_per_location()[0])
         before = {"training": config.rpn_pre_nms, "testing": config.rpn_pre_nms}
-        after = {"training": config.reference_proposals, "testing": config.reference_proposals}
+        after = {"training": rois, "testing": config.reference_proposals}
         self.parts = RegionProposalNetwork(anchors, head, 0.7, 0.3, config.rpn_batch, 0.5, before,
                                            after, config.rpn_nms)
 
