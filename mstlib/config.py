@@ -154,6 +154,7 @@ MINI = Config(
     pretrain=TrainConfig(steps=5000, batch=14, lr=1e-3, supports=0, rois=32, freeze_backbone=False,
                          optimizer="adamw", weight_decay=1e-2, decay_at=(0.75, 0.92)),
     train=TrainConfig(steps=1600, batch=4, lr=5e-4, optimizer="adamw", weight_decay=1e-2,
+                      lr_scale={"frame": 3.0},  # slowest to leave its start
                       motion_loss=10.0, identity_loss=0.1),
 )
 

@@ -28,7 +28,7 @@ def write_via(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise MSTError(
-            f"cannot write {path}: {error.strerror or type(error).__name__}; "
+            f"cannot write {path}: {error.strerror or error}; "
             "free some space or choose a writable folder"
         ) from error
     finally:  # after an interrupt too

@@ -145,7 +145,7 @@ def make_optimizer(model: MST, recipe: TrainConfig) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay)
     raise MSTError(f"unknown optimizer '{recipe.optimizer}'; choose sgd or adamw")
 
 

@@ -34,7 +34,7 @@ class FrameLevel(nn.Module):
         if width != channels:
             raise MSTError(f"frame_init 'identity' needs frame_width == {channels} channels, "
                            f"got {width}; use frame_init 'zero'")
-        for layer, scale in ((self.query, 1.5), (self.key, 1.5), (self.value, 0.3),
+        for layer, scale in ((self.query, 1.0), (self.key, 1.0), (self.value, 0.5),
                              (self.expand, 1.0)):
             nn.init.eye_(layer.weight)
             layer.weight.data.mul_(scale)
