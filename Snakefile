@@ -21,7 +21,7 @@ PRETRAIN_SEED = config.get("pretrain_seed", 0)  # one for all, as the paper has 
 WORK = config.get("work", f"build/{PROFILE}")
 # The committed results are mini's: a trial with another profile must not overwrite them.
 RESULTS = config.get("results", "results" if PROFILE == "mini" else f"{WORK}/results")
-NOTEBOOK = config.get("notebook", "notebooks/09_tables.ipynb")
+NOTEBOOK = config.get("notebook", "notebooks/09_tables.py")
 
 # Training writes into the results; evaluating what is shipped leaves them as they are.
 TABLES = f"{RESULTS}/tables" if TRAIN else f"{WORK}/tables"
