@@ -1,5 +1,6 @@
 """MiniVID: the same bytes everywhere, ground truth that fits the pixels, an honest cache."""
 
+import hashlib
 import errno
 import math
 import os
@@ -49,6 +50,12 @@ def test_bytes_depend_on_neither_workers_nor_run(tmp_path):
     )
     assert set(one) == {"frames.npy", "targets.npz"}
     assert one == two == again
+
+
+def test_bytes_are_those_the_records_were_measured_on():
+    """If this fails on purpose, raise `generate.VERSION` and measure everything anew."""
+    frames, _ = film.film_clip((2022, 2, 0), 4, 128, Scene())
+    assert hashlib.sha256(frames.tobytes()).hexdigest()[:16] == "73357314196b50c2"
 
 
 def test_a_clip_does_not_depend_on_how_many_there_are(tmp_path, clips):
