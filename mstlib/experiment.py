@@ -5,8 +5,10 @@ Folders: training states and kept maps go to a work folder (`build/<profile>`), 
 keeping to `results/`: run records, tables and one seed's checkpoints.
 """
 
+import importlib.util
 import math
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,11 +42,19 @@ def run_pretraining(config: Config, seed: int, out: Path, root: Path | None = No
 
 def run_training(config: Config, seed: int, init: Path | None, out: Path, weights: Path,
                  root: Path | None = None) -> dict:
-    """Train a variant from `init` to the training state `out`, and export its `weights`."""
+    """Train a variant from `init` to the training state `out`, and export its `weights`.
+
+    Where safetensors is not installed (a bare GPU image), the training state is all that is left,
+    with a warning; the same call elsewhere goes on from it and exports.
+    """
     state = train_variant(config, clips_of(config, "train", root), seed, init, out)
     model = MST(config)
     model.load_state_dict(load_state(out)["model"])
-    save_weights(model, weights, seed)
+    if importlib.util.find_spec("safetensors"):
+        save_weights(model, weights, seed)
+    else:
+        warnings.warn(f"safetensors is not installed: {out} holds the training, {weights} was not "
+                      f"written", stacklevel=2)
     return state
 
 

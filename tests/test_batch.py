@@ -13,7 +13,14 @@ import yaml
 from mstlib import batch, pages
 from mstlib.config import MSTError
 
-NOTEBOOK = '# %% tags=["parameters"]\ntable = "I"\nprofile = "p"\nresults = "r"\n\n# %%\nprint("table", table)\n'
+NOTEBOOK = """# %% tags=["parameters"]
+table = "I"
+profile = "p"
+results = "r"
+
+# %%
+print("table", table)
+"""
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """MiniVID: the same bytes everywhere, ground truth that fits the pixels, an honest cache."""
 
-import hashlib
 import errno
+import hashlib
 import math
 import os
 import signal
