@@ -182,7 +182,8 @@ def info() -> None:
 
 
 for command in (cli_batch.reproduce, cli_batch.table, cli_batch.check, cli_batch.notebook,
-                cli_batch.notebooks, cli_batch.picture, cli_batch.compare, cli_batch.index):
+                cli_batch.notebooks, cli_batch.picture, cli_batch.cost, cli_batch.compare,
+                cli_batch.index):
     app.command()(command)
 
 

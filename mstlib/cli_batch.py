@@ -180,3 +180,24 @@ def index(
     from mstlib.pages import write_index
 
     write_index(files, out)
+
+
+def cost(
+    profile: Profile = "mini",
+    repeats: Annotated[int, typer.Option(min=1, help="Steps timed of each variant.")] = 9,
+) -> None:
+    """Parameters of each variant and the time of its training step, as a ratio to (a)'s.
+
+    \b
+    Example: mst cost --profile tiny --repeats 3
+    """
+    from mstlib.config import VARIANTS, get_config
+    from mstlib.cost import parameters, step_seconds
+    from mstlib.experiment import clips_of
+    from mstlib.model.detector import build_model
+
+    seconds = step_seconds(clips_of(get_config(profile), "val")[:4], profile, repeats)
+    for name in VARIANTS:
+        count = parameters(build_model(get_config(profile, name)))["all"]
+        print(f"({name})  {count / 1e6:.3f} M parameters   step {1000 * seconds[name]:6.1f} ms   "
+              f"{seconds[name] / seconds['a']:.2f} x (a)")

@@ -29,7 +29,7 @@ def examples(name: str) -> list[list[str]]:
 
 
 def test_every_command_is_there():
-    wanted = ("check compare data evaluate index info notebook notebooks picture pretrain "
+    wanted = ("check compare cost data evaluate index info notebook notebooks picture pretrain "
               "reproduce table train")
     assert sorted(COMMANDS) == wanted.split()
 
