@@ -118,7 +118,8 @@ def write_summary(state: dict, steps: int, path: Path) -> None:
 
 
 def evaluation_record(
-    weights: Path, split: str = "test", protocols: Sequence[str] = ("vid",), tag: str = ""
+    weights: Path, split: str = "test", protocols: Sequence[str] = ("vid",), tag: str = "",
+    variant: str | None = None,
 ) -> dict:
     """The run record of exported weights, evaluated on a split; raises as `run_evaluation`.
 
@@ -129,7 +130,7 @@ def evaluation_record(
     from mstlib.experiment import run_evaluation
     from mstlib.records import device_name, new_record
 
-    run = run_evaluation(weights, split, protocols=protocols)
+    run = run_evaluation(weights, split, variant, protocols)
     config = config_from_dict(run["config"])
     summary = weights.with_suffix(".json")
     training = read_json(summary) if summary.exists() else {}

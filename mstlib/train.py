@@ -275,12 +275,13 @@ def pretrain(config: Config, clips: Sequence[Clip], seed: int, out: Path, resume
 
 def start_from(model: MST, weights: dict[str, Tensor], source: str) -> None:
     """Load what the pretrained detector shares with `model`; its new levels keep their start."""
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    levels = ("dalign.", "frame.", "proposal.", "instance.")
-    wrong = [k for k in missing if not k.startswith(levels)] + list(unexpected)
+    own, levels = model.state_dict(), ("dalign.", "frame.", "proposal.", "instance.")
+    wrong = [k for k in own if k not in weights and not k.startswith(levels)]
+    wrong += [k for k in weights if k not in own or own[k].shape != weights[k].shape]
     if wrong:
         raise MSTError(f"{source}: does not fit this model, first key at fault {wrong[0]}; "
-                       f"was it pretrained with another profile?")
+                       f"was it pretrained with other settings or another profile?")
+    model.load_state_dict(weights, strict=False)
 
 
 def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path | None, out: Path,
