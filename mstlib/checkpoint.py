@@ -1,7 +1,7 @@
 """Small trained checkpoints: safetensors in half precision, which cannot carry code.
 
-The file's metadata holds the whole configuration, so that a checkpoint says what model it belongs
-to.
+All figures are measured on these files, not on the training states (DEVIATIONS.md 16). Their
+metadata holds the whole configuration, so that a checkpoint says what model it belongs to.
 """
 
 import json

@@ -122,7 +122,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TestConfig:
-    """The sliding window at test time (Sec. IV-C)."""
+    """The sliding window at test time (Sec. IV-C, DEVIATIONS.md 15)."""
 
     window: int = 9             # frames, the reference in the middle [37]
     stride: int = 2             # between the frames of the window [1]
@@ -154,7 +154,7 @@ MINI = Config(
     pretrain=TrainConfig(steps=5000, batch=14, lr=1e-3, supports=0, rois=32, freeze_backbone=False,
                          optimizer="adamw", weight_decay=1e-2, decay_at=(0.75, 0.92)),
     train=TrainConfig(steps=1600, batch=4, lr=5e-4, optimizer="adamw", weight_decay=1e-2,
-                      lr_scale={"frame": 3.0},  # slowest to leave its start
+                      lr_scale={"frame": 3.0},  # slowest to leave its start; DEVIATIONS.md 4
                       motion_loss=10.0, identity_loss=0.1),
 )
 

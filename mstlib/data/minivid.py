@@ -3,7 +3,7 @@
 The class of an object is its body and the key painted on its front: from behind, only other frames
 tell. `scene.py` draws what happens in a clip, `render.py`, `sprite.py` and `film.py` turn it into
 frames, `generate.py` writes the files, `card.py` describes the result. Not part of the paper: it
-stands in for ImageNet VID, whose stream is too large to train every variant on a small machine.
+stands in for ImageNet VID, which cannot be had on most machines: DEVIATIONS.md 1.
 """
 
 from dataclasses import dataclass

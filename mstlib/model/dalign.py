@@ -169,6 +169,5 @@ class DAlign(nn.Module):
         return theta, theta
 
     def bounded(self, offsets: Tensor) -> Tensor:
-        """Offsets within +- bound cells: unbounded ones ran off the map in trials (DEVIATIONS.md
-        7)."""
+        """Offsets within +- bound cells: unbounded ones ran off the map: DEVIATIONS.md 7."""
         return self.bound * torch.tanh(offsets / self.bound)

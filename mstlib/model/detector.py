@@ -242,7 +242,7 @@ class MST(nn.Module):
         """RoIs of the reference for the head's loss: boxes, objectness, labels, deltas, ids.
 
         Ground truth is added; an added box takes the objectness of the proposal closest to it, so
-        that the instance level's top-K cannot tell it from others.
+        that the instance level's top-K cannot tell it from others: DEVIATIONS.md 14.
         """
         n = len(boxes)
         every = torch.cat([boxes, target.boxes])

@@ -44,6 +44,7 @@ class InstanceLevel(nn.Module):
 
         The trace has `rows` (K,), `mask` (K, M) and `logits` (G, K, M) before masking.
         """
+        # K of the reference, not "from Rs": DEVIATIONS.md 11
         rows = objectness.topk(min(self.K, len(objectness))).indices
         logits = sum(self.relation.logits(a[rows], b1[rows], s, b2))   # (G, K, M)
         mask = top_r(logits.detach(), self.r)
@@ -70,8 +71,8 @@ class InstanceLevel(nn.Module):
         """-log of the attention that lands on the same object, mean over rows that have one.
 
         Track ids teach the layer whom to listen to without touching the features (they are
-        detached), so nothing leaks. None if no row has a support of its own id (or the data has no
-        ids).
+        detached), so nothing leaks: DEVIATIONS.md 13. None if no row has a support of its own id
+        (or the data has no ids).
         """
         same = same_id(ids, support_ids)
         rows = same.any(1)
