@@ -108,16 +108,18 @@ class MST(nn.Module):
     # ---- the stages -----------------------------------------------------------------------------
 
     def aggregate(self, maps: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """conv4 windows (B, L, C, h, w) -> F'' (B, L or 1, C, h, w) and DAlign's trace."""
+        """conv4 windows (B, L, C, h, w) -> F'' (B, L or 1, C, h, w) and DAlign's trace.
+
+        Only the reference where no level reads support proposals.
+        """
         aligned, trace = self.dalign(maps) if self.dalign else (maps, {})
         if self.dalign:
             trace["drift"] = ((aligned - maps).norm() / maps.norm().clamp(min=1e-9)).detach()
-        if self.frame:  # with no proposal level the updated supports are never read
-            aligned = self.frame(aligned, None if self.uses_supports else False)
-        if self.uses_supports and aligned.shape[1] < maps.shape[1]:  # query-ref: supports stay F'
-            rest = (self.dalign(maps)[0] if self.dalign else maps)[:, 1:]
-            aligned = torch.cat([aligned, rest], dim=1)
-        return (aligned if self.uses_supports else aligned[:, :1]), trace
+        if not self.uses_supports:
+            return (self.frame(aligned, False) if self.frame else aligned[:, :1]), trace
+        updated = self.frame(aligned) if self.frame else aligned
+        rest = aligned[:, updated.shape[1]:]  # query-ref leaves the supports as they were
+        return torch.cat([updated, rest], dim=1), trace
 
     def roi_features(self, c5: Tensor, boxes: list[Tensor]) -> list[Tensor]:
         """conv5 maps (n, c, h, w), n lists of boxes -> n tensors (boxes, d)."""
@@ -125,21 +127,23 @@ class MST(nn.Module):
         x = roi_align(c5, boxes, size, 1 / self.backbone.stride, sampling_ratio=2, aligned=True)
         return F.relu(self.fc(x.flatten(1))).split([len(b) for b in boxes])
 
-    def relate(self, p: Proposals, trace: Trace | None = None) -> Tensor:
-        """Proposal and instance level on one window: features (N, d) for the head (Eq. 7-12)."""
-        a = p.a
-        if len(a) == 0 or len(p.s) == 0:  # nobody asks, or nobody to ask
+    def propose_level(self, p: Proposals, trace: Trace | None = None) -> Tensor:
+        """Proposal level on one window: R' (N, d), or the features as they are (Eq. 7-11)."""
+        if self.proposal is None or len(p.a) == 0 or len(p.s) == 0:  # nobody to ask
+            return p.a
+        if trace:
+            trace.relation = self.proposal.weights(p.a, p.boxes, p.s, p.support_boxes)
+        return self.proposal(p.a, p.boxes, p.s, p.support_boxes)
+
+    def instance_level(self, a: Tensor, p: Proposals, trace: Trace | None = None) -> Tensor:
+        """Instance level on R' (N, d) of one window: R'' (N, d), or R' as it is (Eq. 12)."""
+        if self.instance is None or len(a) == 0 or len(p.s) == 0:
             return a
-        if self.proposal:
-            if trace:
-                trace.relation = self.proposal.weights(a, p.boxes, p.s, p.support_boxes)
-            a = self.proposal(a, p.boxes, p.s, p.support_boxes)
-        if self.instance and self.training and self.model_config.instance_rule == "label":
+        if self.training and self.model_config.instance_rule == "label":
             return self.instance.by_label(a, p.boxes, p.ids, p.s, p.support_boxes, p.support_ids)
-        if self.instance:
-            a, how = self.instance(a, p.boxes, p.objectness, p.s, p.support_boxes)
-            if trace:
-                trace.instance = how
+        a, how = self.instance(a, p.boxes, p.objectness, p.s, p.support_boxes)
+        if trace:
+            trace.instance = how
         return a
 
     # ---- inference ------------------------------------------------------------------------------
@@ -161,7 +165,8 @@ class MST(nn.Module):
         traces = [Trace() if trace else None for _ in range(B)]
         windows = [self.window(features[i * L:][:L], boxes[i * L:][:L], scores[i * L:][:L])
                    for i in range(B)]
-        a = [self.relate(p, t) for p, t in zip(windows, traces, strict=True)]
+        a = [self.instance_level(self.propose_level(p, t), p, t)
+             for p, t in zip(windows, traces, strict=True)]
         results = self.decode(torch.cat(a), [p.boxes for p in windows], size)
         if trace:
             self.fill(traces, maps, how, boxes, scores, windows, L)
@@ -227,10 +232,11 @@ class MST(nn.Module):
         for b in range(B):
             p = self.training_window(features[b * step:][:step], rois[b * step:][:step], picked[b],
                                      targets[b])
-            a.append(self.relate(p))
-            if self.instance and p.ids is not None:
+            proposals = self.propose_level(p)
+            a.append(self.instance_level(proposals, p))
+            if self.instance:
                 identity.append(self.instance.identity_loss(
-                    p.a, p.boxes, p.ids, p.s, p.support_boxes, p.support_ids))
+                    proposals, p.boxes, p.ids, p.s, p.support_boxes, p.support_ids))
         logits, deltas = self.head(torch.cat(a))
         losses["class"], losses["box"] = fastrcnn_loss(
             logits, deltas, [p[2] for p in picked], [p[3] for p in picked])
