@@ -12,7 +12,8 @@ from torch import Tensor
 
 from mstlib.config import TestConfig
 from mstlib.data.clip import Clip, Detections, window_indices
-from mstlib.model.detector import MST, Trace
+from mstlib.model.detector import MST
+from mstlib.model.trace import Trace
 
 
 def clip_windows(length: int, config: TestConfig, temporal: bool) -> list[list[int]]:

@@ -7,7 +7,8 @@ from scenes import SquareClip, square_clips
 from mstlib.config import VARIANTS, MSTError, get_config, with_overrides
 from mstlib.data.clip import sample_supports, window_indices
 from mstlib.model.backbone import MiniBackbone
-from mstlib.model.detector import build_model, motion_loss, proposal_ids
+from mstlib.model.detector import build_model
+from mstlib.model.losses import losses_of, motion_loss, proposal_ids
 from mstlib.stream import detect_clip, trace_frame
 
 LEVELS = ("dalign", "frame", "proposal", "instance")
@@ -23,11 +24,11 @@ def windows(clip, frames, batch=2):
     return torch.stack([images] * batch), [[clip.target(t) for t in frames]] * batch
 
 
-def losses_of(model, frames=(2, 0, 4), clip=None):
+def training_losses(model, frames=(2, 0, 4), clip=None):
     images, targets = windows(clip or SquareClip("square"), frames)
     maps = model.c4(images.flatten(0, 1)).unflatten(0, images.shape[:2])
     torch.manual_seed(0)
-    return model.losses(maps, (64, 64), targets)
+    return losses_of(model, maps, (64, 64), targets)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -43,7 +44,7 @@ def test_every_trained_part_gets_a_gradient(variant):
     for name, p in model.named_parameters():  # leave the zero start, where gradients may vanish
         if name.startswith(LEVELS):
             torch.nn.init.normal_(p, std=0.05)
-    sum(losses_of(model).values()).backward()
+    sum(training_losses(model).values()).backward()
     silent = [n for n, p in model.named_parameters()
               if p.grad is None or not p.grad.abs().sum() > 0]
     assert [n for n in silent if not n.startswith(("rpn", "frame.key.bias", "frame.query.bias"))
@@ -52,7 +53,7 @@ def test_every_trained_part_gets_a_gradient(variant):
 
 def test_losses_of_the_whole_method():
     many = {"model.support_proposals": 64, "model.reference_proposals": 64}  # some hit an object
-    losses = losses_of(model_of("g", **many).train())
+    losses = training_losses(model_of("g", **many).train())
     assert set(losses) == {"rpn_class", "rpn_box", "class", "box", "motion", "identity",
                            "offset", "drift"}
     assert all(torch.isfinite(v) for v in losses.values())
@@ -60,7 +61,7 @@ def test_losses_of_the_whole_method():
 
 def test_data_without_track_ids_trains_without_the_id_losses():
     clip = SquareClip("square", ids=(-1, -1))
-    assert {"motion", "identity"}.isdisjoint(losses_of(model_of("g").train(), clip=clip))
+    assert {"motion", "identity"}.isdisjoint(training_losses(model_of("g").train(), clip=clip))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

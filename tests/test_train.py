@@ -7,17 +7,15 @@ import torch
 from scenes import square_clips
 
 from mstlib import train as training
+from mstlib.batches import draw, kept_maps, map_batch
 from mstlib.checkpoint import load_weights, read_metadata, save_weights
 from mstlib.config import MSTError, config_from_dict, get_config, with_overrides
 from mstlib.evaluate import evaluate
 from mstlib.model.detector import build_model
 from mstlib.stream import detect_clips
 from mstlib.train import (
-    draw,
-    kept_maps,
     learning_rate,
     load_state,
-    map_batch,
     pretrain,
     train_variant,
 )

@@ -6,50 +6,27 @@ level -> head. Windows are (B, L, ...) with the REFERENCE FIRST; detections are 
 Notebook 07 walks through it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
-from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
-from torchvision.ops import box_iou, roi_align
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.ops import roi_align
 
-from mstlib.config import Config, Levels, ModelConfig
-from mstlib.data.clip import Detections, Target
+from mstlib.config import Config, Levels
+from mstlib.data.clip import Detections
 from mstlib.model.backbone import build_backbone
 from mstlib.model.dalign import DAlign
 from mstlib.model.frame import FrameLevel
 from mstlib.model.instance import InstanceLevel
 from mstlib.model.proposal import ProposalLevel
 from mstlib.model.rpn import RPN
+from mstlib.model.trace import Trace, fill_traces
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # scale of the box deltas, as in Faster R-CNN
 FOREGROUND = 0.25  # share of sampled RoIs that are objects (Faster R-CNN)
-SAME_OBJECT = 0.5  # IoU at which a proposal takes an object's track id (Sec. IV-C)
-
-
-@dataclass
-class Trace:
-    """What one window's forward pass did, on request: named tensors, reference first.
-
-    proposals: L tensors (n, 4); objectness: L tensors (n,); displacement (L, h, w, 2) and offsets
-    (L, 18 g, h, w) of DAlign in cells; frame_attention (h*w, L, h, w); supports (M, 4) with their
-    frame support_frame (M,); relation: per layer appearance, geometry and weights (G, N, M);
-    instance: rows (K,), mask (K, M), logits (G, K, M); scores (N, classes + 1) of the reference
-    proposals.
-    """
-
-    proposals: list[Tensor] = field(default_factory=list)
-    objectness: list[Tensor] = field(default_factory=list)
-    displacement: Tensor | None = None
-    offsets: Tensor | None = None
-    frame_attention: Tensor | None = None
-    supports: Tensor | None = None
-    support_frame: Tensor | None = None
-    relation: list[dict[str, Tensor]] = field(default_factory=list)
-    instance: dict[str, Tensor] = field(default_factory=dict)
-    scores: Tensor | None = None
 
 
 @dataclass
@@ -169,10 +146,8 @@ class MST(nn.Module):
              for p, t in zip(windows, traces, strict=True)]
         results = self.decode(torch.cat(a), [p.boxes for p in windows], size)
         if trace:
-            self.fill(traces, maps, how, boxes, scores, windows, L)
-            for t, logits in zip(traces, self.head(torch.cat(a))[0].split([len(f) for f in a]),
-                                 strict=True):
-                t.scores = logits.softmax(-1)
+            logits = self.head(torch.cat(a))[0].split([len(f) for f in a])
+            fill_traces(self, traces, maps, how, boxes, scores, logits)
         return results, (traces if trace else [])
 
     def window(self, features: list[Tensor], boxes: list[Tensor], scores: list[Tensor]
@@ -189,148 +164,6 @@ class MST(nn.Module):
         found = self.roi.postprocess_detections(logits, deltas, boxes, [tuple(size)] * len(boxes))
         return [Detections(b, s, c) for b, s, c in zip(*found, strict=True)]
 
-    def fill(self, traces: list[Trace], maps: Tensor, how: dict[str, Tensor], boxes: list[Tensor],
-             scores: list[Tensor], windows: list[Proposals], L: int) -> None:
-        """Complete the traces of a forward pass with what it computed before the RoIs."""
-        M = self.model_config.support_proposals
-        attention = self.frame.attention(self.dalign(maps)[0] if self.dalign else maps) \
-            if self.frame else None
-        offsets = how["offsets"].unflatten(0, maps.shape[:2]) if how else None
-        for i, t in enumerate(traces):
-            t.proposals, t.objectness = boxes[i * L:][:L], scores[i * L:][:L]
-            t.supports = windows[i].support_boxes
-            t.support_frame = torch.cat([torch.full((len(b[:M]),), f)
-                                         for f, b in enumerate(t.proposals)])
-            t.frame_attention = attention[i] if attention is not None else None
-            if how:
-                t.displacement, t.offsets = how["displacement"][i], offsets[i]
-
-    # ---- training -------------------------------------------------------------------------------
-
-    def losses(self, maps: Tensor, size: tuple[int, int], targets: list[list[Target]],
-               generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Training losses of conv4 windows (B, L, C, h, w); targets[b][l] belongs to maps[b, l].
-
-        Returns rpn_class, rpn_box, class, box and, where the level is on and the data has track
-        ids, motion (DAlign) and identity (instance level), unweighted. With DAlign also two gauges
-        without gradient: `offset`, its mean reach in cells, and `drift`, |F'-F| / |F|: how far it
-        bends the maps.
-        """
-        x, how = self.aggregate(maps)
-        B, L = x.shape[:2]
-        references = [t[0] for t in targets]
-        boxes, scores, losses = self.rpn.train_step(x, size, references)
-        c5 = self.reduce(self.backbone.c5(x.flatten(0, 1)))
-        picked = [self.sample(boxes[b][0], scores[b][0], references[b]) for b in range(B)]
-        M = self.model_config.support_proposals
-        rois = [r for b in range(B)
-                for r in (picked[b][0], *(boxes[b][f][:M] for f in range(L if L > 1 else 0)))]
-        owner = [f for b in range(B) for f in (b * L, *range(b * L, b * L + (L if L > 1 else 0)))]
-        features = self.roi_features(c5[owner] if L > 1 else c5, rois)
-        step = len(rois) // B
-        a, identity = [], []
-        for b in range(B):
-            p = self.training_window(features[b * step:][:step], rois[b * step:][:step], picked[b],
-                                     targets[b])
-            proposals = self.propose_level(p)
-            a.append(self.instance_level(proposals, p))
-            if self.instance:
-                identity.append(self.instance.identity_loss(
-                    proposals, p.boxes, p.ids, p.s, p.support_boxes, p.support_ids))
-        logits, deltas = self.head(torch.cat(a))
-        losses["class"], losses["box"] = fastrcnn_loss(
-            logits, deltas, [p[2] for p in picked], [p[3] for p in picked])
-        losses |= self.auxiliary(how, targets, [i for i in identity if i is not None])
-        return losses
-
-    @torch.no_grad()
-    def sample(self, boxes: Tensor, objectness: Tensor, target: Target) -> tuple[Tensor, ...]:
-        """RoIs of the reference for the head's loss: boxes, objectness, labels, deltas, ids.
-
-        Ground truth is added; an added box takes the objectness of the proposal closest to it, so
-        that the instance level's top-K cannot tell it from others: DEVIATIONS.md 14.
-        """
-        n = len(boxes)
-        every = torch.cat([boxes, target.boxes])
-        if len(target.boxes) and n:
-            objectness = torch.cat([objectness, objectness[box_iou(target.boxes, boxes).argmax(1)]])
-        elif len(target.boxes):
-            objectness = target.boxes.new_ones(len(target.boxes))
-        matched, labels = self.roi.assign_targets_to_proposals(
-            [every], [target.boxes], [target.labels])
-        keep = self.roi.subsample(labels)[0]
-        matched, labels, every = matched[0][keep], labels[0][keep], every[keep]
-        goal = target.boxes[matched] if len(target.boxes) else torch.zeros_like(every)
-        deltas = self.roi.box_coder.encode([goal], [every])[0]
-        ids = torch.where(labels > 0, target.ids[matched], -1) if len(target.ids) \
-            else torch.full_like(labels, -1)
-        return every, objectness[keep], labels, deltas, ids
-
-    def training_window(self, features: list[Tensor], rois: list[Tensor],
-                        picked: tuple[Tensor, ...], targets: list[Target]) -> Proposals:
-        """Sampled RoIs of the reference and the top proposals of all frames, with track ids."""
-        if len(features) == 1:
-            empty = features[0].new_zeros
-            return Proposals(features[0], rois[0], picked[1], picked[4],
-                             empty(0, features[0].shape[1]), empty(0, 4), None)
-        ids = [proposal_ids(r, t) for r, t in zip(rois[1:], targets, strict=True)] \
-            if self.instance else []  # only the instance level reads them
-        return Proposals(features[0], rois[0], picked[1], picked[4], torch.cat(features[1:]),
-                         torch.cat(rois[1:]), torch.cat(ids) if ids else None)
-
-    def auxiliary(self, how: dict[str, Tensor], targets: list[list[Target]], identity: list[Tensor]
-                  ) -> dict[str, Tensor]:
-        """The two losses that track ids allow, where they apply."""
-        out = {}
-        if how:
-            reach = how["displacement"].detach().norm(dim=-1).mean()
-            out |= {"offset": reach, "drift": how["drift"]}
-            loss = motion_loss(how["displacement"], targets, self.backbone.stride)
-            if loss is not None:
-                out["motion"] = loss
-        if identity:
-            out["identity"] = torch.stack(identity).mean()
-        return out
-
-
-def proposal_ids(boxes: Tensor, target: Target) -> Tensor:
-    """Track id of the object each box (n, 4) overlaps by IoU >= 0.5, else -1 (Sec. IV-C)."""
-    if len(target.boxes) == 0 or len(boxes) == 0:
-        return torch.full((len(boxes),), -1, dtype=torch.long, device=boxes.device)
-    iou, which = box_iou(boxes, target.boxes).max(1)
-    return torch.where(iou >= SAME_OBJECT, target.ids[which], -1)
-
-
-def motion_loss(displacement: Tensor, targets: list[list[Target]], stride: int) -> Tensor | None:
-    """Where DAlign looks against where the object went, smooth L1 in cells (DEVIATIONS.md 8).
-
-    displacement (B, L, h, w, 2). For each cell whose centre lies in a reference object's box, the
-    goal is the shift (and scaling) of that object's box to frame tau; cells of objects that frame
-    tau lacks, and the background, are left free. None where no object is shared or ids are unknown.
-    """
-    h, w = displacement.shape[2:4]
-    y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-    cells = (torch.stack([x, y], -1).to(displacement) + 0.5) * stride  # (h, w, 2) pixels
-    found, goals = [], []
-    for b, frames in enumerate(targets):
-        for f, other in enumerate(frames):
-            for box, to in shared_boxes(frames[0], other):
-                inside = ((cells > box[:2]) & (cells < box[2:])).all(-1)
-                scale = (to[2:] - to[:2]) / (box[2:] - box[:2]).clamp(min=1)
-                there = to[:2] + (cells[inside] - box[:2]) * scale
-                goals.append((there - cells[inside]) / stride)
-                found.append(displacement[b, f][inside])
-    if not found or sum(len(f) for f in found) == 0:
-        return None
-    return F.smooth_l1_loss(torch.cat(found), torch.cat(goals))
-
-
-def shared_boxes(reference: Target, other: Target) -> list[tuple[Tensor, Tensor]]:
-    """Boxes of the objects that two frames share, as (reference box, other box) pairs."""
-    where = {int(i): k for k, i in enumerate(other.ids) if i >= 0}
-    return [(reference.boxes[k], other.boxes[where[int(i)]])
-            for k, i in enumerate(reference.ids) if int(i) in where]
-
 
 def build_model(config: Config, generator_seed: int = 0) -> MST:
     """The model of a configuration with weights drawn from `generator_seed` alone."""
@@ -338,5 +171,3 @@ def build_model(config: Config, generator_seed: int = 0) -> MST:
         torch.manual_seed(generator_seed)
         return MST(config)
 
-
-__all__ = ["MST", "ModelConfig", "Trace", "build_model", "motion_loss", "proposal_ids"]
