@@ -134,6 +134,14 @@ def test_a_state_of_another_run_is_not_gone_on_from(pretrained, tmp_path):
         train_variant(get_config("tiny", "g"), square_clips(), 1, pretrained, out)
 
 
+def test_data_without_track_ids_trains_with_one_warning(pretrained, tmp_path):
+    clips = [replace(clip, ids=(-1, -1)) for clip in square_clips()]
+    with pytest.warns(UserWarning, match="no track ids") as warned:
+        state = train_variant(get_config("tiny", "g"), clips, 0, pretrained, tmp_path / "g.pt")
+    assert len([w for w in warned if "track ids" in str(w.message)]) == 1
+    assert {"motion", "identity"}.isdisjoint(state["log"][-1])
+
+
 def test_unfrozen_training_moves_the_backbone(pretrained, tmp_path):
     config = with_overrides(get_config("tiny", "g"), {"train.freeze_backbone": False})
     train_variant(config, square_clips(), 0, pretrained, tmp_path / "g.pt")

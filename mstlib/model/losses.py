@@ -40,10 +40,10 @@ def losses_of(model: MST, maps: Tensor, size: tuple[int, int], targets: list[lis
     a, identity = [], []
     for b in range(B):
         p = training_window(model, features[b * step:][:step], rois[b * step:][:step], picked[b],
-                                 targets[b])
+                            targets[b])
         proposals = model.propose_level(p)
         a.append(model.instance_level(proposals, p))
-        if model.instance:
+        if model.instance and p.support_ids is not None:
             identity.append(model.instance.identity_loss(
                 proposals, p.boxes, p.ids, p.s, p.support_boxes, p.support_ids))
     logits, deltas = model.head(torch.cat(a))
