@@ -203,8 +203,8 @@ def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path |
     supports = recipe.supports if config.levels.temporal else 0
     text = f"{config.profile} training, seed {seed}"
     if (model.dalign or model.instance) and not any((c.target(0).ids >= 0).any() for c in clips):
-        warnings.warn("the data has no track ids: DAlign's motion loss and all of the instance level "
-                      "that needs them are left out", stacklevel=2)
+        warnings.warn("the data has no track ids: DAlign's motion loss and what the instance level "
+                      "learns from ids are left out", stacklevel=2)
     model.train()
     if init is not None:
         start_from(model, load_state(init)["model"], str(init))
