@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from mstlib.config import PROFILES, VARIANTS, MSTError, get_config
+from mstlib.config import PROFILES, VARIANTS, Config, MSTError, get_config
 from mstlib.fileio import write_json
 
 ROOT = Path(__file__).resolve().parents[1]  # the repository
@@ -142,20 +142,26 @@ def evaluation_record(
         split=split, counts={"clips": run["clips"], "frames": run["frames"]},
         steps=config.train.steps, losses=training.get("losses", {}), seconds=seconds,
         device=device_name("cpu"), protocol=protocols[0], tag=tag,
-        recipe=recipe(config.profile, run["variant"], run["seed"], split),
+        recipe=recipe(config, run["variant"], run["seed"], split, tag),
     )
     return record | {"measures": run["measures"]}
 
 
-def recipe(profile: str, variant: str, seed: int, split: str) -> list[str]:
-    """The command lines that repeat a run of the batch."""
-    work = f"build/{profile}"
-    weights = f"{work}/weights/{variant}-seed{seed}.safetensors"
+def recipe(config: Config, variant: str, seed: int, split: str, tag: str = "") -> list[str]:
+    """The command lines that repeat a run, with the settings that differ from its profile's."""
+    profile, name = config.profile, "-".join([variant, *([tag] if tag else []), f"seed{seed}"])
+    start = f"build/{profile}/pretrained-seed0.pt"
+    weights = f"build/{profile}/weights/{name}.safetensors"
+    usual, options = get_config(profile, variant).to_dict(), ""
+    for section in ("model", "train", "test"):
+        for field, value in config.to_dict()[section].items():
+            if value != usual[section][field]:
+                options += f" --set {section}.{field}={value}"
     return [
-        f"mst pretrain --profile {profile} --seed 0 --out {work}/pretrained-seed0.pt",
-        f"mst train --profile {profile} --variant {variant} --seed {seed} "
-        f"--init {work}/pretrained-seed0.pt --weights {weights}",
-        f"mst evaluate {weights} --split {split}",
+        f"mst pretrain --profile {profile} --seed 0 --out {start}",
+        f"mst train --profile {profile} --variant {variant} --seed {seed} --init {start} "
+        f"--out build/{profile}/{name}.pt --weights {weights}{options}",
+        f"mst evaluate {weights} --split {split}" + (f" --tag {tag}" if tag else ""),
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mstlib import batch, pages
-from mstlib.config import MSTError
+from mstlib.config import MSTError, get_config, with_overrides
 
 NOTEBOOK = """# %% tags=["parameters"]
 table = "I"
@@ -226,3 +226,12 @@ def test_a_failed_variant_does_not_stop_the_others(trained, tmp_path):
     assert batch.reproduce("tiny", settings=values, options=until) == 1
     assert (tmp_path / "work/reproduced/g.json").exists()
     assert not (tmp_path / "work/reproduced/a.json").exists()
+
+
+def test_a_record_tells_how_to_repeat_a_run_with_other_settings():
+    config = with_overrides(get_config("mini", "d"), {"train.motion_loss": 0.0})
+    lines = batch.recipe(config, "d", 2, "test", "free")
+    assert lines[1].endswith("build/mini/weights/d-free-seed2.safetensors --set train.motion_loss=0.0")
+    assert lines[2] == ("mst evaluate build/mini/weights/d-free-seed2.safetensors --split test "
+                        "--tag free")
+    assert "--set" not in "".join(batch.recipe(get_config("mini", "d"), "d", 2, "test"))
