@@ -231,7 +231,7 @@ def test_a_failed_variant_does_not_stop_the_others(trained, tmp_path):
 def test_a_record_tells_how_to_repeat_a_run_with_other_settings():
     config = with_overrides(get_config("mini", "d"), {"train.motion_loss": 0.0})
     lines = batch.recipe(config, "d", 2, "test", "free")
-    assert lines[1].endswith("build/mini/weights/d-free-seed2.safetensors --set train.motion_loss=0.0")
+    assert lines[1].endswith("weights/d-free-seed2.safetensors --set train.motion_loss=0.0")
     assert lines[2] == ("mst evaluate build/mini/weights/d-free-seed2.safetensors --split test "
                         "--tag free")
     assert "--set" not in "".join(batch.recipe(get_config("mini", "d"), "d", 2, "test"))
