@@ -40,7 +40,10 @@ def reproduce(
         require_shipped(profile, values)
     with only_one(ROOT / "build" / "reproduce.lock") as lock:
         code = _wait(subprocess.Popen(command, cwd=ROOT, pass_fds=[lock]))
-    report = ROOT / values.get("work", f"build/{profile}") / "reproduced.json"
+    work = ROOT / values.get("work", f"build/{profile}")
+    report = work / "reproduced.json"
+    if not code and (work / "index.html").exists():
+        print(f"all tables and the executed notebook: {os.path.relpath(work / 'index.html')}")
     if code or train or not report.exists():
         return code
     rows = read_json(report)
