@@ -56,8 +56,9 @@ def test_training_graph(home):
     assert lists == sorted([
         "MiniVID, train split", "MiniVID, test split", "pretraining on single frames",
         *(f"training {run}" for run in runs), *(f"evaluating {run}" for run in runs),
-        *(f"weights of variant ({v}), seed 0, to {home}/results/checkpoints/tiny-{v}.safetensors"
-          for v in "bg"),
+        *(f"weights of variant ({v}), seed 0, to "
+          f"{home}/work/trained/checkpoints/tiny-{v}.safetensors" for v in "bg"),
+        f"records, tables and checkpoints to {home}/results",
         "Table III from the run records", f"running {home}/tables.py",
         f"index page {home}/work/index.html",
     ])
@@ -67,6 +68,18 @@ def test_training_graph_has_all_variants_and_three_seeds_unless_told(home):
     lists = jobs(home, train="True")
     trained = [line for line in lists if line.startswith("training")]
     assert trained == [f"training variant ({v}), seed {s}" for v in "abcdefg" for s in range(3)]
+
+
+def test_committed_results_do_not_pass_for_trained_ones(home, tmp_path):
+    """A fresh clone holds records and checkpoints; `make reproduce TRAIN=1` must still train."""
+    for name in ("runs/tiny-a-seed0.json", "checkpoints/tiny-a.safetensors",
+                 "tables/table_III.csv", "tables/table_III_claims.csv"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    lists = jobs(home, train="True", variants="a", seeds="[0]", results=str(tmp_path))
+    assert "pretraining on single frames" in lists and "training variant (a), seed 0" in lists
+    assert "evaluating variant (a), seed 0" in lists
 
 
 def test_graph_of_what_is_shipped(home, tmp_path):
@@ -92,11 +105,16 @@ def outputs(train: str, **more: str) -> list[str]:
     return [line.split("\t")[0] for line in done.stdout.splitlines()[1:]]
 
 
-def test_only_training_mini_writes_the_committed_results():
-    mini = outputs("True", profile="mini")
-    assert "results/tables/table_III.csv" in mini and "results/runs/mini-g-seed2.json" in mini
-    tiny = outputs("True")
+def test_only_publishing_mini_writes_the_committed_results():
+    mini, tiny = outputs("True", profile="mini"), outputs("True")
+    assert "build/mini/trained/runs/mini-g-seed2.json" in mini and "build/mini/published" in mini
+    assert all(name.startswith("build/mini/") for name in mini)
     assert len(tiny) == len(mini) and all(name.startswith("build/tiny/") for name in tiny)
+    for profile, results in (("mini", "results"), ("tiny", "build/tiny/results")):
+        values = {"profile": profile, "train": "True", "notebook": "Snakefile"}
+        command = batch.snakemake_command(1, "local", values, ["--dry-run"])
+        done = subprocess.run(command, cwd=batch.ROOT, capture_output=True, text=True, check=True)
+        assert f"records, tables and checkpoints to {results}\n" in done.stdout + done.stderr
 
 
 def test_profiles_name_options_that_snakemake_has():
