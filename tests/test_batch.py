@@ -33,7 +33,7 @@ def home(tmp_path_factory):
 
 def settings(home: Path, **more: str) -> dict[str, str]:
     """Settings of a small graph whose files all lie in `home`."""
-    names = {"work": home / "work", "results": home / "results", "notebook": home / "tables.py"}
+    names = {"work": home / "made", "results": home / "results", "notebook": home / "tables.py"}
     return {"profile": "tiny", **{k: str(v) for k, v in names.items()}, **more}
 
 
@@ -57,10 +57,10 @@ def test_training_graph(home):
         "MiniVID, train split", "MiniVID, test split", "pretraining on single frames",
         *(f"training {run}" for run in runs), *(f"evaluating {run}" for run in runs),
         *(f"weights of variant ({v}), seed 0, to "
-          f"{home}/work/trained/checkpoints/tiny-{v}.safetensors" for v in "bg"),
+          f"{home}/made/trained/checkpoints/tiny-{v}.safetensors" for v in "bg"),
         f"records, tables and checkpoints to {home}/results",
         "Table III from the run records", f"running {home}/tables.py",
-        f"index page {home}/work/index.html",
+        f"index page {home}/made/index.html",
     ])
 
 
@@ -93,7 +93,7 @@ def test_graph_of_what_is_shipped(home, tmp_path):
         "MiniVID, test split", "evaluating the shipped variant (a)",
         "evaluating the shipped variant (g)", "comparing with the committed records",
         "Table III from the run records", f"running {home}/tables.py",
-        f"index page {home}/work/index.html",
+        f"index page {home}/made/index.html",
     ])
 
 
@@ -194,13 +194,13 @@ def test_training_makes_records_tables_checkpoints_and_a_page(trained):
     assert made >= {
         "results/runs/tiny-a-seed0.json", "results/runs/tiny-g-seed0.json",
         "results/checkpoints/tiny-a.safetensors", "results/checkpoints/tiny-g.safetensors",
-        "results/tables/table_III.csv", "results/tables/table_III.md", "work/index.html",
-        "work/table_III.ipynb", "work/pretrained-seed0.pt",
+        "results/tables/table_III.csv", "results/tables/table_III.md", "made/index.html",
+        "made/table_III.ipynb", "made/pretrained-seed0.pt",
     }
-    assert not [name for name in made if name.startswith("work/unfinished") and ".pt" in name]
+    assert not [name for name in made if name.startswith("made/unfinished") and ".pt" in name]
     record = json.loads((trained / "results/runs/tiny-g-seed0.json").read_text())
     assert record["losses"] and record["seconds"]["train"] > 0
-    assert "table III" in (trained / "work/table_III.ipynb").read_text()
+    assert "table III" in (trained / "made/table_III.ipynb").read_text()
 
 
 @pytest.mark.slow
