@@ -104,10 +104,12 @@ def test_proposal_level_stacks_two_layers_on_unchanged_supports(case):
 # ---- frame level -------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["identity", "zero"])
+@pytest.fixture(params=[("identity", "all"), ("zero", "all"), ("identity", "cell")], ids=str)
 def frame_level(request):
     torch.manual_seed(0)
-    level = FrameLevel(16, ModelConfig(frame_width=16, frame_heads=2, frame_init=request.param))
+    init, scope = request.param
+    level = FrameLevel(16, ModelConfig(frame_width=16, frame_heads=2, frame_init=init,
+                                       frame_scope=scope))
     torch.nn.init.normal_(level.expand.weight, std=0.5)  # zero start would hide every mistake
     return level.double()
 
@@ -133,7 +135,10 @@ def test_frame_level_is_equations_4_to_6(frame_level):
     AV = torch.zeros_like(Q)
     for head in range(2):
         part = slice(head * 8, head * 8 + 8)
-        A = torch.softmax(Q[:, part] @ K[:, part].T / math.sqrt(8), dim=1)  # Eq. 5
+        logits = Q[:, part] @ K[:, part].T / math.sqrt(8)
+        if frame_level.same_cell:  # token i is cell i % 6
+            logits[torch.arange(12)[:, None] % 6 != torch.arange(12) % 6] = -torch.inf
+        A = torch.softmax(logits, dim=1)                               # Eq. 5
         AV[:, part] = A @ V[:, part]
     expected = (t + frame_level.expand(AV)).reshape(2, 2, 3, 16).permute(0, 3, 1, 2)
     torch.testing.assert_close(frame_level(x)[0], expected)
@@ -143,6 +148,18 @@ def test_frame_attention_of_the_trace_sums_to_one(frame_level):
     A = frame_level.attention(torch.randn(2, 4, 16, 3, 5, dtype=torch.double))
     assert A.shape == (2, 15, 4, 3, 5)
     torch.testing.assert_close(A.flatten(2).sum(-1), torch.ones(2, 15, dtype=torch.double))
+    x = torch.randn(1, 3, 16, 2, 2, dtype=torch.double)
+    asked = (frame_level.attention(x).flatten(2)[0, 0] > 0).sum()
+    assert asked == (3 if frame_level.same_cell else 12)
+
+
+def test_moving_a_supports_features_about_changes_nothing_for_content_attention(frame_level):
+    """Why alignment cannot matter to the frame level as it stands, and would if it saw places."""
+    x = torch.randn(1, 3, 16, 3, 5, dtype=torch.double)
+    moved = x.clone()
+    moved[0, 1] = x[0, 1].roll((1, 2), dims=(1, 2))
+    same = torch.allclose(frame_level(x, False), frame_level(moved, False))
+    assert same is not frame_level.same_cell
 
 
 # ---- instance level ----------------------------------------------------------------------------

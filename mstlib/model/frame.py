@@ -1,9 +1,12 @@
 """Frame level: every cell of every frame asks every cell of every frame (Eq. 4-6, Fig. 4 left).
 
 Tokens are all positions of all frames of the window; F'' = A V + F'. There is no position in it:
-only content is compared. Notebook 04 walks through this module.
+only content is compared, so that moving an object's features changes nothing: with
+`frame_scope` "cell" each cell asks its own place in the other frames only, the control that shows
+what alignment is worth to an aggregator that looks at places. Notebook 04 walks through this module.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,6 +21,7 @@ class FrameLevel(nn.Module):
         super().__init__()
         width = config.frame_width
         self.G, self.query_all = config.frame_heads, config.frame_query == "all"
+        self.same_cell = config.frame_scope == "cell"
         self.query, self.key, self.value = (nn.Linear(channels, width) for _ in range(3))
         self.expand = nn.Linear(width, channels)
         if config.frame_init == "identity":
@@ -51,7 +55,12 @@ class FrameLevel(nn.Module):
         t = x.permute(0, 1, 3, 4, 2).reshape(B, L * H * W, C)          # tokens, reference first
         n = L * H * W if every else H * W
         q, k, v = self.project(t, n)
-        out = merge(F.scaled_dot_product_attention(q, k, v))           # (B, n, width)
+        if self.same_cell:  # every cell is a sequence of its own, L long
+            q, k, v = (x.unflatten(2, (-1, H * W)).transpose(2, 3) for x in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v)
+        if self.same_cell:
+            out = out.transpose(2, 3).flatten(2, 3)
+        out = merge(out)                                               # (B, n, width)
         out = t[:, :n] + self.expand(out)
         return out.reshape(B, -1, H, W, C).permute(0, 1, 4, 2, 3)
 
@@ -70,6 +79,10 @@ class FrameLevel(nn.Module):
         """Weights of the reference's cells over all cells, mean over heads: (B, H*W, L, H, W)."""
         B, L, C, H, W = x.shape
         q, k, _ = self.project(x.permute(0, 1, 3, 4, 2).reshape(B, L * H * W, C), H * W)
-        A = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)  # (B, G, H*W, L*H*W), Eq. 5
+        logits = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5          # (B, G, H*W, L*H*W)
+        if self.same_cell:
+            same = torch.eye(H * W, dtype=torch.bool, device=x.device).repeat(1, L)
+            logits = logits.masked_fill(~same, -torch.inf)
+        A = logits.softmax(-1)                                         # Eq. 5
         return A.mean(1).unflatten(-1, (L, H, W))
 
