@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from mstlib.config import PROFILES, VARIANTS, Config, MSTError, get_config
+from mstlib.config import VARIANTS, Config, MSTError
 from mstlib.fileio import write_json
+from mstlib.profiles import PROFILES, get_config
 
 ROOT = Path(__file__).resolve().parents[1]  # the repository
 SETTINGS = (  # what the Snakefile reads from its config
@@ -129,8 +130,8 @@ def evaluation_record(
     The summary that `write_summary` put beside the weights tells of their training; shipped weights
     have none, their training stands in the committed record.
     """
+    from mstlib.assess import run_evaluation
     from mstlib.config import config_from_dict
-    from mstlib.experiment import run_evaluation
     from mstlib.records import device_name, new_record
 
     run = run_evaluation(weights, split, variant, protocols)

@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
-from mstlib import cli_batch
-from mstlib.cli_batch import Profile, literal, pairs
-from mstlib.config import Config, MSTError, get_config, with_overrides
+from mstlib import cli_batch, cli_data, cli_evaluate
+from mstlib.cli_options import Profile, Seed, Settings, config_of
+from mstlib.config import MSTError
 
 app = typer.Typer(
     name="mst", no_args_is_help=True, add_completion=False, rich_markup_mode=None,
@@ -22,9 +22,6 @@ app = typer.Typer(
     help="MST, multi-level spatial-temporal feature aggregation for video object detection.",
 )
 
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the whole run.")]
-Settings = Annotated[list[str] | None, typer.Option(
-    "--set", metavar="NAME=VALUE", help="Change a setting, such as train.lr=0.01; repeatable.")]
 USER_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -47,49 +44,6 @@ def _fail(line: str) -> None:
     sys.exit(2)
 
 
-def _config(profile: str, variant: str, settings: list[str] | None) -> Config:
-    """The configuration of a profile and variant with the settings of the command line."""
-    config = get_config(profile, variant)
-    values = {name: _typed(config, name, text) for name, text in pairs(settings).items()}
-    return with_overrides(config, values)
-
-
-def _typed(config: Config, name: str, text: str) -> object:
-    """`text` as a value of the kind that the setting has now; MSTError if it is of another kind."""
-    section, _, field = name.partition(".")
-    now, value = getattr(getattr(config, section, None), field, None), literal(text)
-    if isinstance(now, float) and type(value) is int:
-        return float(value)
-    if now is not None and type(value) is not type(now):
-        raise MSTError(f"{name} is of type {type(now).__name__} (now {now}), got '{text}'")
-    return value
-
-
-@app.command()
-def data(
-    profile: Profile = "mini",
-    split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
-    card: Annotated[Path | None, typer.Option(help="Write the data card into this folder.")] = None,
-) -> None:
-    """Generate MiniVID where absent, say where it lies.
-
-    \b
-    Example: mst data --profile mini --split test
-             mst data --card results/minivid
-    """
-    from mstlib.data.generate import SPLITS, ensure_minivid, extent
-
-    config = get_config(profile).data
-    for name in SPLITS if split == "all" else [split]:
-        clips, length = extent(config, name)
-        print(f"{name}: {clips} clips of {length} frames in {ensure_minivid(config, name)}")
-    if card:
-        from mstlib.data.card import write_card
-
-        write_card(config, card)
-        print(f"data card: {card}")
-
-
 @app.command()
 def pretrain(
     out: Annotated[Path, typer.Option(help="Training state to write, .pt.")],
@@ -102,7 +56,7 @@ def pretrain(
     \b
     Example: mst pretrain --profile tiny --seed 0 --out build/tiny/pretrained-seed0.pt
     """
-    config = _config(profile, "a", settings)
+    config = config_of(profile, "a", settings)
     from mstlib.experiment import run_pretraining
 
     run_pretraining(config, seed, out)
@@ -129,7 +83,7 @@ def train(
     Example: mst train --profile tiny --variant g --init build/tiny/pretrained-seed0.pt
              mst train --variant c --seed 1 --set train.lr=0.005
     """
-    config = _config(profile, variant, settings)
+    config = config_of(profile, variant, settings)
     from mstlib.batch import write_summary
     from mstlib.experiment import run_training
 
@@ -138,38 +92,6 @@ def train(
     state = run_training(config, seed, init, out, weights)
     write_summary(state, config.train.steps, weights.with_suffix(".json"))
     print(f"weights: {weights}")
-
-
-@app.command()
-def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="Weights, .safetensors.")],
-    split: Annotated[str, typer.Option(help="val (settings are chosen here) or test.")] = "test",
-    protocol: Annotated[list[str] | None, typer.Option(
-        help="vid, vid-devkit or coco; repeatable, the first one leads  [default: all]")] = None,
-    variant: Annotated[str | None, typer.Option(
-        help="Insist that the checkpoint is of this variant.")] = None,
-    tag: Annotated[str, typer.Option(help="What differs from the profile's own settings.")] = "",
-    record: Annotated[bool, typer.Option("--record", help="Write results/runs/ID.json.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the run record to this file.")] = None,
-) -> None:
-    """Measure a checkpoint on MiniVID and print its mAP.
-
-    \b
-    Example: mst evaluate results/checkpoints/mini-g.safetensors
-             mst evaluate build/mini/g-seed0.safetensors --split val --protocol coco
-    """
-    from mstlib.batch import evaluation_record
-    from mstlib.fileio import write_json
-
-    run = evaluation_record(checkpoint, split, protocol or ["vid", "vid-devkit", "coco"], tag,
-                            variant)
-    for name, metrics in run["metrics"].items():
-        print(f"{run['id']}, {split}, {name}: mAP {metrics['mAP']:.2f}")
-    if record:
-        out = out or Path("results", "runs", f"{run['id']}.json")
-    if out:
-        write_json(out, run)
-        print(f"run record: {out}")
 
 
 @app.command()
@@ -184,9 +106,10 @@ def info() -> None:
     print("\n".join(describe()))
 
 
-for command in (cli_batch.reproduce, cli_batch.table, cli_batch.check, cli_batch.notebook,
-                cli_batch.notebooks, cli_batch.picture, cli_batch.cost, cli_batch.compare,
-                cli_batch.index):
+app.add_typer(cli_data.app, name="data")
+for command in (cli_evaluate.evaluate, cli_batch.reproduce, cli_batch.table, cli_batch.check,
+                cli_batch.notebook, cli_batch.notebooks, cli_batch.picture, cli_batch.cost,
+                cli_batch.compare, cli_batch.index):
     app.command()(command)
 
 

@@ -191,10 +191,11 @@ def cost(
     \b
     Example: mst cost --profile tiny --repeats 3
     """
-    from mstlib.config import VARIANTS, get_config
+    from mstlib.config import VARIANTS
     from mstlib.cost import parameters, step_seconds
     from mstlib.experiment import clips_of
     from mstlib.model.detector import build_model
+    from mstlib.profiles import get_config
 
     seconds = step_seconds(clips_of(get_config(profile), "val")[:4], profile, repeats)
     for name in VARIANTS:

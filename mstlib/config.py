@@ -1,9 +1,8 @@
-"""Profiles and variants: every number of the project in one place, with its reason.
+"""What can be set: every field with its meaning and the reason of its default.
 
-Three profiles turn one dial: `tiny` (seconds, for tests), `mini` (the embedded benchmark, on two
-CPU cores) and `paper` (ImageNet VID, Sec. IV-B/C). A variant (a)-(g) of Table III is a value,
-`Levels`: which of the four parts of the method are switched on. Nothing in the code asks for a
-variant's name.
+The defaults are those of profile `mini`, the paper's values stand in brackets; `mstlib.profiles`
+puts them together. A variant (a)-(g) of Table III is a value, `Levels`: which of the four parts of
+the method are switched on. Nothing in the code asks for a variant's name.
 """
 
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -54,20 +53,31 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class SourceConfig:
+    """Where clips come from and how large the model sees them."""
+
+    format: str = "minivid"     # or a layout of `mstlib.data.readers`, such as imagenet or davis
+    short_side: int = 0         # pixels, frames are resized to fit; 0: as they are [600]
+    long_side: int = 0          # at most; 0: no limit [1000]
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The detector and its levels; `mini` values, the paper's in brackets."""
 
     classes: int = 8                          # without background [30]
-    backbone: str = "mini"                    # [resnet101]
+    backbone: str = "mini"                    # [resnet101], see `mstlib.model.backbone`
+    backbone_weights: str = ""                # what training starts from: torchvision, timm, a file
     widths: tuple[int, ...] = (24, 32, 48, 64, 96)  # stem, conv2..conv5
     pixel_mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     pixel_std: tuple[float, ...] = (0.25, 0.25, 0.25)
     # RPN, Sec. IV-B
     anchor_sizes: tuple[int, ...] = (16, 28, 44, 64)   # [64, 128, 256, 512]
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    rpn_channels: int = 0                     # of the RPN's 3x3; 0: as many as conv4
     rpn_nms: float = 0.7
     rpn_pre_nms: int = 256                    # [6000]
-    reference_proposals: int = 32             # [300] N; both by the map's area
+    reference_proposals: int = 8              # [300] N, by the image's area; test only
     support_proposals: int = 8                # [75] a frame, RDN's value; M = L times this
     rpn_batch: int = 64                       # anchors sampled for the loss [256]
     # RoI head, Sec. IV-B
@@ -81,7 +91,7 @@ class ModelConfig:
     dalign_layout: int = 1                    # 1 or 2, DEVIATIONS.md 5
     dalign_mid: int = 32                      # bottleneck [64]
     dalign_residual: bool = True              # added to F_tau, not in its place: DEVIATIONS.md 6
-    dalign_bound: float = 4.0                 # offsets are bound * tanh(o / bound), cells
+    dalign_bound: float = 4.0                 # offsets are bound * tanh(o / bound), cells; 0: free
     # Attention, Fig. 4
     frame_width: int = 64                     # Q, K, V of the frame level [256]
     frame_heads: int = 2
@@ -102,8 +112,10 @@ class TrainConfig:
     """The recipe (Sec. IV-C, scaled down): one for the pretraining, one for the variants."""
 
     steps: int
-    batch: int                  # clips a step, each one reference and `supports` supports
+    batch: int                  # clips an update, of all processes, each 1 + `supports` frames [4]
     lr: float
+    forward: int = 0            # clips of one forward pass, the rest is accumulated; 0: all [1]
+    precision: str = "float32"  # or bfloat16, float16: autocast
     supports: int = 2           # random supports of a reference (Sec. IV-C)
     span: int = 8               # supports within +- span frames [18]
     optimizer: str = "sgd"
@@ -112,8 +124,9 @@ class TrainConfig:
     warmup: int = 100           # steps of linear warm-up [500]
     decay_at: tuple[float, ...] = (0.67, 0.9)  # lr x 0.1 at these shares of the steps
     clip_norm: float = 10.0     # gradient clipping: keeps DAlign from exploding
-    rois: int = 64              # of the reference: kept by the RPN in training, sampled [300, 128]
-    freeze_backbone: bool = True
+    rois: int = 64              # sampled of the reference for the head's loss [128]
+    proposals: int = 0          # kept by the RPN on the reference in training; 0: `rois` [300]
+    frozen: int = 4             # stages that stay as they are: 4 = stem to conv4, 2 = to conv2 [2]
     lr_scale: dict[str, float] = field(default_factory=dict)  # module name -> multiplier
     motion_loss: float = 0.0    # weight of DAlign's offset loss from track boxes
     identity_loss: float = 0.0  # weight of the instance level's identity loss
@@ -139,53 +152,13 @@ class Config:
     model: ModelConfig
     pretrain: TrainConfig
     train: TrainConfig
+    source: SourceConfig = SourceConfig()
     test: TestConfig = TestConfig()
     levels: Levels = Levels()
 
     def to_dict(self) -> dict:
         """Plain JSON-ready dict of every field."""
         return asdict(self)
-
-
-# One recipe for every variant; settings were chosen on val, see DEVIATIONS.md.
-MINI = Config(
-    profile="mini",
-    data=DataConfig(),
-    model=ModelConfig(),
-    pretrain=TrainConfig(steps=5000, batch=14, lr=1e-3, supports=0, rois=32, freeze_backbone=False,
-                         optimizer="adamw", weight_decay=1e-2, decay_at=(0.75, 0.92)),
-    train=TrainConfig(steps=1600, batch=4, lr=5e-4, optimizer="adamw", weight_decay=1e-2,
-                      lr_scale={"frame": 3.0},  # slowest to leave its start; DEVIATIONS.md 4
-                      motion_loss=10.0, identity_loss=0.1),
-)
-
-TINY = Config(
-    profile="tiny",
-    data=DataConfig(size=64, train_clips=8, train_length=6, val_clips=4, test_clips=4,
-                    test_length=6),
-    model=ModelConfig(
-        widths=(8, 12, 16, 16, 24), anchor_sizes=(12, 20, 30), rpn_pre_nms=64,
-        reference_proposals=16, support_proposals=6, rpn_batch=32, roi_reduce=16, roi_size=3,
-        width=32, detections=20, dalign_mid=8, frame_width=16, frame_heads=2,
-        heads=2, instance_k=4,
-    ),
-    pretrain=TrainConfig(steps=20, batch=4, lr=0.02, supports=0, rois=16, freeze_backbone=False,
-                         warmup=5, save_every=10, log_every=5),
-    train=TrainConfig(steps=8, batch=2, lr=0.01, span=3, rois=16, warmup=2, motion_loss=10.0,
-                      identity_loss=0.1, save_every=4, log_every=2),
-    test=TestConfig(window=5, stride=1, batch=4),
-)
-
-PROFILES = {"tiny": TINY, "mini": MINI}
-
-
-def get_config(profile: str, variant: str = "a") -> Config:
-    """The configuration of a profile and a variant of Table III; MSTError if either is unknown."""
-    if profile not in PROFILES:
-        raise MSTError(f"unknown profile '{profile}'; choose one of {', '.join(PROFILES)}")
-    if variant not in VARIANTS:
-        raise MSTError(f"unknown variant '{variant}'; choose one of {', '.join(VARIANTS)}")
-    return replace(PROFILES[profile], levels=VARIANTS[variant])
 
 
 def with_overrides(config: Config, overrides: dict[str, object]) -> Config:
@@ -205,7 +178,7 @@ def config_from_dict(plain: dict) -> Config:
     """The inverse of `Config.to_dict`, also after a trip through JSON; MSTError if it does not
     fit."""
     sections = {"data": DataConfig, "model": ModelConfig, "pretrain": TrainConfig,
-                "train": TrainConfig, "test": TestConfig, "levels": Levels}
+                "train": TrainConfig, "source": SourceConfig, "test": TestConfig, "levels": Levels}
     try:
         parts = {name: kind(**{k: tuple(v) if isinstance(v, list) else v
                                for k, v in plain[name].items()})

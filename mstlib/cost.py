@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import torch
 
 from mstlib.batches import map_batch
-from mstlib.config import VARIANTS, Config, get_config
+from mstlib.config import VARIANTS, Config
 from mstlib.data.clip import Clip
 from mstlib.model.backbone import freeze_batch_norms
 from mstlib.model.detector import MST, build_model
+from mstlib.profiles import get_config
 from mstlib.stream import clip_maps
 from mstlib.train import make_optimizer, train_step
 

@@ -1,4 +1,4 @@
-"""One run from end to end: train, export, evaluate, record. What `mst` and the Snakemake graph
+"""One training from end to end: train and export. What `mst` and the Snakemake graph
 call.
 
 Folders: training states and kept maps go to a work folder (`build/<profile>`), what is worth
@@ -6,17 +6,16 @@ keeping to `results/`: run records, tables and one seed's checkpoints.
 """
 
 import importlib.util
-import math
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mstlib.checkpoint import load_weights, save_weights
-from mstlib.config import Config, get_config
+from mstlib.config import Config
 from mstlib.data.clip import Clip
 from mstlib.model.detector import MST
+from mstlib.profiles import get_config
 from mstlib.train import load_state, pretrain, train_variant
 
 SHIPPED_SEED = 0  # of every variant this seed's weights ship
@@ -56,54 +55,6 @@ def run_training(config: Config, seed: int, init: Path | None, out: Path, weight
         warnings.warn(f"safetensors is not installed: {out} holds the training, {weights} was not "
                       f"written", stacklevel=2)
     return state
-
-
-def run_evaluation(weights: Path, split: str = "test", variant: str | None = None,
-                   protocols: Sequence[str] = ("vid", "vid-devkit", "coco"), bootstrap: bool = True,
-                   root: Path | None = None) -> dict:
-    """Evaluate exported weights on a split of their data set: the measured part of a run record.
-
-    The half-precision file is what is evaluated, so that whoever has it gets the same figures.
-    """
-    from mstlib.data.minivid import CLASSES
-    from mstlib.evaluate import bootstrap_slices, metrics
-    from mstlib.matching import match
-    from mstlib.stream import detect_clips
-
-    model, metadata = load_weights(weights, variant)
-    clips = clips_of(model.config, split, root)
-    begun = time.monotonic()
-    predictions = detect_clips(model, clips, model.config.test,
-                               f"({metadata['variant']}) seed {metadata['seed']} on {split}")
-    wall, truth = time.monotonic() - begun, targets_of(clips)
-    frames = sum(len(c) for c in clips)
-    out = {"variant": metadata["variant"], "seed": int(metadata["seed"]), "split": split,
-           "clips": len(clips), "frames": frames, "evaluate_s": round(wall, 1),
-           "metrics": {p: metrics(predictions, truth, CLASSES, p) for p in protocols}}
-    if bootstrap:
-        out["bootstrap"] = bootstrap_slices(match(predictions, truth, CLASSES), truth)
-    return out | {"config": model.config.to_dict(), "measures": measures(model, clips, truth)}
-
-
-def measures(model: MST, clips: Sequence[Clip], truth: list[list], every: int = 3) -> dict:
-    """What the parts do inside: RPN recall by slice, and DAlign's offsets against the true motion.
-
-    Recall counts on every third clip (the proposals need a second pass), alignment likewise.
-    """
-    from mstlib.evaluate import proposal_recall, slice_masks
-    from mstlib.stream import propose_clip
-
-    some, known = clips[::every], truth[::every]
-    proposals = [propose_clip(model, clip, model.config.test) for clip in some]
-    masks = slice_masks(known)
-    recall = {name: proposal_recall(proposals, known, frames=masks[name])
-              for name in ("all", "clean", "deteriorated")}
-    recall = {name: None if math.isnan(r) else round(r, 4) for name, r in recall.items()}
-    out = {"rpn_recall": recall, "proposals": model.model_config.reference_proposals}
-    if model.dalign:
-        from mstlib.alignment import alignment_error
-        out["alignment"] = alignment_error(model, some)
-    return out
 
 
 def test_config(config: Config, **changes: object) -> Config:

@@ -195,7 +195,7 @@ def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path |
                   resume: bool = True) -> dict:
     """Train the variant `config.levels` from the pretrained detector `init`.
 
-    With train.freeze_backbone, conv1-4 stays as it is and its maps are kept beside `init`; without
+    With train.frozen = 4, conv1-4 stays as it is and its maps are kept beside `init`; without
     it all modules are trained at once, as in the paper. init None: all of it from nothing, batch
     norms too.
     """
@@ -209,7 +209,7 @@ def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path |
     if init is not None:
         start_from(model, load_state(init)["model"], str(init))
         freeze_batch_norms(model)
-    if init is None or not recipe.freeze_backbone:
+    if init is None or recipe.frozen < 4:
         return fit(model, lambda g: image_batch(clips, recipe, supports, g), recipe, seed, out,
                    text, resume)
     for module in model.backbone.c4_modules():

@@ -42,11 +42,11 @@ import torch
 
 from mstlib.batch import ROOT
 from mstlib.charts import bar_chart, score_chart
-from mstlib.config import get_config
 from mstlib.data.clip import DETERIORATIONS, window_indices
 from mstlib.data.minivid import CLASSES
 from mstlib.evaluate import metrics, slice_masks
 from mstlib.experiment import clips_of, targets_of, trained
+from mstlib.profiles import get_config
 from mstlib.show import draw_frame, figure_output, film_strip, grid, table_output
 from mstlib.story import (
     clean_in_window,

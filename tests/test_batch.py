@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from mstlib import batch, pages
-from mstlib.config import MSTError, get_config, with_overrides
+from mstlib.config import MSTError, with_overrides
+from mstlib.profiles import get_config
 
 NOTEBOOK = """# %% tags=["parameters"]
 table = "I"

@@ -128,8 +128,8 @@ def test_info_names_what_counts(monkeypatch, capsys, tmp_path):
 
 
 def test_settings_reach_the_configuration():
-    config = cli._config("tiny", "g", ["train.lr=1", "model.width=64", "test.window=3"])
+    config = cli.config_of("tiny", "g", ["train.lr=1", "model.width=64", "test.window=3"])
     assert (config.train.lr, config.model.width, config.test.window) == (1.0, 64, 3)
     assert isinstance(config.train.lr, float) and config.levels.instance
-    config = cli._config("tiny", "a", ["train.lr_scale={'dalign': 0.01}", "train.decay_at=(0.5,)"])
+    config = cli.config_of("tiny", "a", ["train.lr_scale={'dalign': 0.01}", "train.decay_at=(0.5,)"])
     assert config.train.lr_scale == {"dalign": 0.01} and config.train.decay_at == (0.5,)

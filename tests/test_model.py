@@ -4,11 +4,12 @@ import pytest
 import torch
 from scenes import SquareClip, square_clips
 
-from mstlib.config import VARIANTS, MSTError, get_config, with_overrides
+from mstlib.config import VARIANTS, MSTError, with_overrides
 from mstlib.data.clip import sample_supports, window_indices
 from mstlib.model.backbone import MiniBackbone
 from mstlib.model.detector import build_model
 from mstlib.model.losses import losses_of, motion_loss, proposal_ids
+from mstlib.profiles import get_config
 from mstlib.stream import detect_clip, trace_frame
 
 LEVELS = ("dalign", "frame", "proposal", "instance")

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from mstlib.batch import ROOT, evaluation_record
-from mstlib.config import VARIANTS, MSTError, get_config
+from mstlib.config import VARIANTS, MSTError
 from mstlib.experiment import run_pretraining, run_training, trained
 from mstlib.notebook import (
     KERNELSPEC,
@@ -22,6 +22,7 @@ from mstlib.notebook import (
     read_notebook,
     run_notebook,
 )
+from mstlib.profiles import get_config
 from mstlib.records import write_record
 
 FOLDER = ROOT / "notebooks"

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mstlib import records as records_module
-from mstlib.config import VARIANTS, MSTError, get_config
+from mstlib.config import VARIANTS, MSTError
 from mstlib.paper import CLAIMS_III, TABLES, paper_difference
+from mstlib.profiles import get_config
 from mstlib.records import code_state
 from mstlib.results import (
     check_tables,

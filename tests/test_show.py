@@ -15,9 +15,10 @@ from scenes import SquareClip, square_clips
 
 from mstlib import charts, picture, show, story
 from mstlib.checkpoint import save_weights
-from mstlib.config import MSTError, get_config
+from mstlib.config import MSTError
 from mstlib.data.clip import DETERIORATIONS, Detections
 from mstlib.model.detector import build_model
+from mstlib.profiles import get_config
 
 
 class Marked(SquareClip):

@@ -9,9 +9,10 @@ from scenes import square_clips
 from mstlib import train as training
 from mstlib.batches import draw, kept_maps, map_batch
 from mstlib.checkpoint import load_weights, read_metadata, save_weights
-from mstlib.config import MSTError, config_from_dict, get_config, with_overrides
+from mstlib.config import MSTError, config_from_dict, with_overrides
 from mstlib.evaluate import evaluate
 from mstlib.model.detector import build_model
+from mstlib.profiles import get_config
 from mstlib.stream import detect_clips
 from mstlib.train import (
     learning_rate,
@@ -143,7 +144,7 @@ def test_data_without_track_ids_trains_with_one_warning(pretrained, tmp_path):
 
 
 def test_unfrozen_training_moves_the_backbone(pretrained, tmp_path):
-    config = with_overrides(get_config("tiny", "g"), {"train.freeze_backbone": False})
+    config = with_overrides(get_config("tiny", "g"), {"train.frozen": False})
     train_variant(config, square_clips(), 0, pretrained, tmp_path / "g.pt")
     before, after = weights_of(pretrained), weights_of(tmp_path / "g.pt")
     assert not torch.equal(before["backbone.stem.0.weight"], after["backbone.stem.0.weight"])

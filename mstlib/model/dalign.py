@@ -170,4 +170,6 @@ class DAlign(nn.Module):
 
     def bounded(self, offsets: Tensor) -> Tensor:
         """Offsets within +- bound cells: unbounded ones ran off the map: DEVIATIONS.md 7."""
+        if not self.bound:
+            return offsets
         return self.bound * torch.tanh(offsets / self.bound)

@@ -51,7 +51,7 @@ class MST(nn.Module):
         self.config, self.levels, self.model_config = config, config.levels, m
         self.backbone = build_backbone(m)
         C, d = self.backbone.channels, m.width
-        self.rpn = RPN(C, m, config.train.rois)
+        self.rpn = RPN(C, m, config.train.proposals or config.train.rois)
         self.reduce = nn.Conv2d(self.backbone.c5_channels, m.roi_reduce, 1)  # DEVIATIONS.md 2
         self.fc = nn.Linear(m.roi_reduce * m.roi_size**2, d)
         self.head = FastRCNNPredictor(d, m.classes + 1)

@@ -1,9 +1,9 @@
 """Frame level: every cell of every frame asks every cell of every frame (Eq. 4-6, Fig. 4 left).
 
 Tokens are all positions of all frames of the window; F'' = A V + F'. There is no position in it:
-only content is compared, so that moving an object's features changes nothing: with
-`frame_scope` "cell" each cell asks its own place in the other frames only, the control that shows
-what alignment is worth to an aggregator that looks at places. Notebook 04 walks through this module.
+only content is compared, so that moving an object's features changes nothing. With `frame_scope`
+"cell" each cell asks its own place in the other frames only: the control that shows what alignment
+is worth to an aggregator that looks at places. Notebook 04 walks through this module.
 """
 
 import torch
