@@ -96,7 +96,7 @@ class ModelConfig:
     frame_width: int = 64                     # Q, K, V of the frame level [256]
     frame_heads: int = 2
     frame_query: str = "all"                  # "all" or "ref", Table IX
-    frame_scope: str = "all"                  # or "cell": the same cell of each frame, a control
+    frame_place: float = 0.0                  # sharpness of place at first, per cell^2; 0: Eq. 5
     frame_init: str = "identity"              # or "zero": DEVIATIONS.md 9
     heads: int = 4                            # G at the proposal and instance level [16]
     relation_layers: int = 2                  # proposal level

@@ -131,5 +131,6 @@ def test_settings_reach_the_configuration():
     config = cli.config_of("tiny", "g", ["train.lr=1", "model.width=64", "test.window=3"])
     assert (config.train.lr, config.model.width, config.test.window) == (1.0, 64, 3)
     assert isinstance(config.train.lr, float) and config.levels.instance
-    config = cli.config_of("tiny", "a", ["train.lr_scale={'dalign': 0.01}", "train.decay_at=(0.5,)"])
+    settings = ["train.lr_scale={'dalign': 0.01}", "train.decay_at=(0.5,)"]
+    config = cli.config_of("tiny", "a", settings)
     assert config.train.lr_scale == {"dalign": 0.01} and config.train.decay_at == (0.5,)

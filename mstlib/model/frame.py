@@ -1,10 +1,12 @@
 """Frame level: every cell of every frame asks every cell of every frame (Eq. 4-6, Fig. 4 left).
 
-Tokens are all positions of all frames of the window; F'' = A V + F'. There is no position in it:
-only content is compared, so that moving an object's features changes nothing. With `frame_scope`
-"cell" each cell asks its own place in the other frames only: the control that shows what alignment
-is worth to an aggregator that looks at places. Notebook 04 walks through this module.
+Tokens are all positions of all frames of the window; F'' = A V + F'. As printed, Eq. 5 compares
+content only, so that moving an object's features about changes nothing and alignment is worth
+nothing. A term of place (`frame_place`, DEVIATIONS.md 17) lets near cells count more. Notebook 04
+walks through this module.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 
 from mstlib.config import ModelConfig, MSTError
 from mstlib.model.attention import heads, merge
+
+PLACE_COLUMNS = 8  # three are needed; attention kernels are fast at multiples of eight
 
 
 class FrameLevel(nn.Module):
@@ -21,9 +25,12 @@ class FrameLevel(nn.Module):
         super().__init__()
         width = config.frame_width
         self.G, self.query_all = config.frame_heads, config.frame_query == "all"
-        self.same_cell = config.frame_scope == "cell"
         self.query, self.key, self.value = (nn.Linear(channels, width) for _ in range(3))
         self.expand = nn.Linear(width, channels)
+        self.sharpness = None  # softplus of it weighs the squared distance, per head
+        if config.frame_place:
+            start = math.log(math.expm1(config.frame_place))
+            self.sharpness = nn.Parameter(torch.full((self.G,), start))
         if config.frame_init == "identity":
             self.start_as_identity(channels, width)
         else:
@@ -54,35 +61,47 @@ class FrameLevel(nn.Module):
         B, L, C, H, W = x.shape
         t = x.permute(0, 1, 3, 4, 2).reshape(B, L * H * W, C)          # tokens, reference first
         n = L * H * W if every else H * W
-        q, k, v = self.project(t, n)
-        if self.same_cell:  # every cell is a sequence of its own, L long
-            q, k, v = (x.unflatten(2, (-1, H * W)).transpose(2, 3) for x in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v)
-        if self.same_cell:
-            out = out.transpose(2, 3).flatten(2, 3)
-        out = merge(out)                                               # (B, n, width)
-        out = t[:, :n] + self.expand(out)
+        q, k, v = self.project(t, n, (H, W))
+        c = v.shape[-1]
+        v = F.pad(v, (0, q.shape[-1] - c))  # equal widths: the fast kernels ask for it
+        out = F.scaled_dot_product_attention(q, k, v, scale=c**-0.5)[..., :c]
+        out = t[:, :n] + self.expand(merge(out))                       # (B, n, C)
         return out.reshape(B, -1, H, W, C).permute(0, 1, 4, 2, 3)
 
-    def project(self, t: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, t: Tensor, n: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Q of the first n tokens, K and V of all (Eq. 4), each (B, G, n, width/G).
 
         Tokens are centred on the window's mean and scaled by its spread first, so that dot products
-        compare what differs, whatever the size of the features.
+        compare what differs, whatever the size of the features. Q and K carry the term of place in
+        further columns.
         """
         centred = t - t.mean(1, keepdim=True)
         unit = centred / (centred.pow(2).mean((1, 2), keepdim=True).sqrt() + 1e-6)
-        q, k, v = self.query(unit[:, :n]), self.key(unit), self.value(centred)
-        return heads(q, self.G), heads(k, self.G), heads(v, self.G)
+        q, k, v = (heads(x, self.G) for x in
+                   (self.query(unit[:, :n]), self.key(unit), self.value(centred)))
+        if self.sharpness is not None:
+            of_q, of_k = self.places(size, v.shape[-1], t)
+            q = torch.cat([q, of_q.repeat(1, n // len(of_q[0]), 1).expand(len(t), -1, -1, -1)], -1)
+            k = torch.cat([k, of_k.repeat(1, t.shape[1] // len(of_k[0]), 1)
+                           .expand(len(t), -1, -1, -1)], -1)
+        return q, k, v
+
+    def places(self, size: tuple[int, int], c: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns of Q and K whose product is -sharpness |p - p'|^2 for cells p, p'; (G, H*W, 8).
+
+        |p - p'|^2 = |p|^2 - 2 p.p' + |p'|^2, and the softmax over p' does not see |p|^2: three
+        columns do it, so that no matrix over pairs of cells is built.
+        """
+        along = [torch.arange(m, device=like.device, dtype=like.dtype) - (m - 1) / 2 for m in size]
+        p = torch.stack(torch.meshgrid(*along, indexing="ij"), -1).flatten(0, 1)  # (H*W, 2)
+        s = F.softplus(self.sharpness)[:, None, None] * c**0.5         # (G, 1, 1), undoes the scale
+        of_q = torch.cat([2 * s * p, -s.expand(-1, len(p), 1)], -1)
+        of_k = torch.cat([p, p.pow(2).sum(-1, keepdim=True)], -1).expand(self.G, -1, -1)
+        return tuple(F.pad(x, (0, PLACE_COLUMNS - 3)) for x in (of_q, of_k))
 
     def attention(self, x: Tensor) -> Tensor:
         """Weights of the reference's cells over all cells, mean over heads: (B, H*W, L, H, W)."""
         B, L, C, H, W = x.shape
-        q, k, _ = self.project(x.permute(0, 1, 3, 4, 2).reshape(B, L * H * W, C), H * W)
-        logits = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5          # (B, G, H*W, L*H*W)
-        if self.same_cell:
-            same = torch.eye(H * W, dtype=torch.bool, device=x.device).repeat(1, L)
-            logits = logits.masked_fill(~same, -torch.inf)
-        A = logits.softmax(-1)                                         # Eq. 5
+        q, k, v = self.project(x.permute(0, 1, 3, 4, 2).reshape(B, L * H * W, C), H * W, (H, W))
+        A = (q @ k.transpose(-2, -1) / v.shape[-1] ** 0.5).softmax(-1)  # (B, G, H*W, L*H*W), Eq. 5
         return A.mean(1).unflatten(-1, (L, H, W))
-
