@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 
 from mstlib.config import VARIANTS as ALL_VARIANTS
+from mstlib.controls import RUNS, options, split_name
 
 PROFILE = config.get("profile", "mini")
 TRAIN = config.get("train", False)
 VARIANTS = list(config.get("variants", ALL_VARIANTS))  # a list, or letters: variants=ag
 SEEDS = config.get("seeds", [0, 1, 2])
 SHIPPED_SEED = SEEDS[0]  # whose weights go into the repository
+CONTROLS = list(RUNS) if config.get("controls", PROFILE == "mini") else []
 PRETRAIN_SEED = config.get("pretrain_seed", 0)  # one for all, as the paper has one backbone
 WORK = config.get("work", f"build/{PROFILE}")
 # The committed results are mini's: a trial with another profile must not overwrite them.
@@ -27,10 +29,11 @@ NOTEBOOK = config.get("notebook", "notebooks/09_tables.py")
 # They are replaced when all is done. Evaluating what is shipped leaves them as they are.
 OURS = f"{WORK}/trained" if TRAIN else RESULTS
 TABLES = f"{OURS}/tables" if TRAIN else f"{WORK}/tables"
-TABLE_III = expand(f"{TABLES}/{{name}}", name=["table_III.csv", "table_III_claims.csv"])
-RECORD = f"{OURS}/runs/{PROFILE}-{{variant}}-seed{{seed}}.json"
+TABLE_III = expand(f"{TABLES}/{{name}}.csv", name=["table_III", "table_III_claims", "controls"])
+RECORD = f"{OURS}/runs/{PROFILE}-{{run}}-seed{{seed}}.json"
 RECORDS = (
-    expand(RECORD, variant=VARIANTS, seed=SEEDS)
+    expand(RECORD, run=VARIANTS, seed=SEEDS)
+    + [RECORD.format(run=r, seed=s) for r in CONTROLS for s in RUNS[r] if s in SEEDS]
     if TRAIN
     else sorted(map(str, Path(RESULTS, "runs").glob(f"{PROFILE}-*.json")))
 )
@@ -44,6 +47,7 @@ shell.prefix(f'set -euo pipefail; export PATH="{BIN}:$PATH" OMP_NUM_THREADS=1; '
 
 wildcard_constraints:
     variant="[a-g]",
+    run="[a-g](-[a-z-]+)?",
     seed=r"\d+",
 
 
@@ -78,7 +82,7 @@ if TRAIN:
             f"{WORK}/pretrained-seed{PRETRAIN_SEED}.pt",
         params:
             state=f"{WORK}/unfinished/pretrained-seed{PRETRAIN_SEED}.pt",
-            begun=f"{WORK}/pretrained-*.conv4.npy {WORK}/unfinished/?-seed*.pt",
+            begun=f"{WORK}/pretrained-*.conv4.npy {WORK}/unfinished/[a-g]*-seed*.pt",
         message:
             "pretraining on single frames"
         threads: 1
@@ -94,36 +98,41 @@ if TRAIN:
             data=f"{WORK}/data/train.ready",
             pretrained=f"{WORK}/pretrained-seed{PRETRAIN_SEED}.pt",
         output:
-            weights=f"{WORK}/weights/{{variant}}-seed{{seed}}.safetensors",
-            summary=f"{WORK}/weights/{{variant}}-seed{{seed}}.json",
+            weights=f"{WORK}/weights/{{run}}-seed{{seed}}.safetensors",
+            summary=f"{WORK}/weights/{{run}}-seed{{seed}}.json",
         params:
-            state=f"{WORK}/unfinished/{{variant}}-seed{{seed}}.pt",
+            state=f"{WORK}/unfinished/{{run}}-seed{{seed}}.pt",
+            variant=lambda w: split_name(w.run)[0],
+            options=lambda w: options(w.run),
         message:
-            "training variant ({wildcards.variant}), seed {wildcards.seed}"
+            "training variant ({wildcards.run}), seed {wildcards.seed}"
         threads: 1
         resources:
             mem_mb=6000,
             runtime=240,
         shell:
-            "mst train --profile {PROFILE} --variant {wildcards.variant} --seed {wildcards.seed}"
+            "mst train --profile {PROFILE} --variant {params.variant} --seed {wildcards.seed}"
             " --init {input.pretrained} --out {params.state} --weights {output.weights}"
+            " {params.options}"
             " && rm -f {params.state}"
 
     rule evaluate:
         input:
             data=f"{WORK}/data/test.ready",
-            weights=f"{WORK}/weights/{{variant}}-seed{{seed}}.safetensors",
-            summary=f"{WORK}/weights/{{variant}}-seed{{seed}}.json",
+            weights=f"{WORK}/weights/{{run}}-seed{{seed}}.safetensors",
+            summary=f"{WORK}/weights/{{run}}-seed{{seed}}.json",
         output:
             RECORD,
+        params:
+            tag=lambda w: split_name(w.run)[1],
         message:
-            "evaluating variant ({wildcards.variant}), seed {wildcards.seed}"
+            "evaluating variant ({wildcards.run}), seed {wildcards.seed}"
         threads: 1
         resources:
             mem_mb=4000,
             runtime=60,
         shell:
-            "mst evaluate {input.weights} --split test --out {output}"
+            "mst evaluate {input.weights} --split test --tag '{params.tag}' --out {output}"
 
     rule ship:
         input:

@@ -19,7 +19,8 @@ from mstlib.profiles import PROFILES, get_config
 
 ROOT = Path(__file__).resolve().parents[1]  # the repository
 SETTINGS = (  # what the Snakefile reads from its config
-    "profile", "train", "variants", "seeds", "pretrain_seed", "work", "results", "notebook",
+    "profile", "train", "variants", "seeds", "controls", "pretrain_seed", "work", "results",
+    "notebook",
 )
 ROUNDING = 0.05   # mAP in percent: what another machine's rounding moves
 DIFFERENT = 0.5   # mAP in percent: more than rounding explains

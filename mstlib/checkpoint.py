@@ -1,6 +1,6 @@
 """Small trained checkpoints: safetensors in half precision, which cannot carry code.
 
-All figures are measured on these files, not on the training states (DEVIATIONS.md 16). Their
+All figures are measured on these files, not on the training states (DEVIATIONS.md 17). Their
 metadata holds the whole configuration, so that a checkpoint says what model it belongs to.
 """
 

@@ -56,7 +56,8 @@ def reproduce(
 
 
 def table(
-    name: Annotated[str, typer.Argument(help="Table of the paper: III.")],
+    name: Annotated[str, typer.Argument(help="Table of the paper, III: with its claims and the "
+                                        "controls.")],
     profile: Profile = "mini", results: Results = Path("results"),
     out: Annotated[Path | None, typer.Option(help="Write .csv and .md into this folder.")] = None,
 ) -> None:
@@ -65,13 +66,11 @@ def table(
     \b
     Example: mst table III
     """
-    from mstlib.results import comparisons_iii, read_runs, table_iii, write_table
+    from mstlib.results import all_tables, read_runs, write_table
 
     if name != "III":
         raise MSTError(f"table '{name}' is not made from runs; choose III")
-    runs = read_runs(results / "runs", profile)
-    frames = {"table_III": table_iii(runs), "table_III_claims": comparisons_iii(runs)}
-    for title, frame in frames.items():
+    for title, frame in all_tables(read_runs(results / "runs", profile)).items():
         print(f"{frame.attrs['caption']}\n\n{frame.to_string(index=False)}\n")
         if out:
             write_table(title, frame, out)

@@ -77,7 +77,7 @@ class ModelConfig:
     rpn_channels: int = 0                     # of the RPN's 3x3; 0: as many as conv4
     rpn_nms: float = 0.7
     rpn_pre_nms: int = 256                    # [6000]
-    reference_proposals: int = 8              # [300] N, by the image's area; test only
+    reference_proposals: int = 8              # [300] N at test, by image area; DEVIATIONS.md 18
     support_proposals: int = 8                # [75] a frame, RDN's value; M = L times this
     rpn_batch: int = 64                       # anchors sampled for the loss [256]
     # RoI head, Sec. IV-B
@@ -136,7 +136,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TestConfig:
-    """The sliding window at test time (Sec. IV-C, DEVIATIONS.md 15)."""
+    """The sliding window at test time (Sec. IV-C, DEVIATIONS.md 16)."""
 
     window: int = 9             # frames, the reference in the middle [37]
     stride: int = 2             # between the frames of the window [1]

@@ -57,7 +57,7 @@ _PAPER_TRAIN = TrainConfig(
     rois=128, proposals=300,    # IV-B: RoIs sampled of the reference, proposals kept
     frozen=2,                   # MEGA: stem and conv2, and every batch norm
     precision="float32",
-    motion_loss=0.0, identity_loss=0.0,  # the paper has neither; DEVIATIONS.md 8 and 13
+    motion_loss=0.0, identity_loss=0.0,  # the paper has neither; DEVIATIONS.md 8 and 14
     log_every=20, save_every=2500,
 )
 PAPER = Config(
@@ -78,7 +78,7 @@ PAPER = Config(
         dalign_mid=64, dalign_residual=False, dalign_bound=0.0,             # Table IV: 1.956 M
         frame_width=256, frame_heads=16, frame_init="zero",                 # unstated
         heads=16, relation_layers=2, geometry="size",                       # RDN; Eq. 9
-        instance_rule="label",  # IV-C, literal: it leaks, DEVIATIONS.md 12
+        instance_rule="label",  # IV-C, literal: it leaks, DEVIATIONS.md 13
         instance_k=20, instance_r=0.2,                                      # Tables VI and VII
     ),
     pretrain=replace(_PAPER_TRAIN, supports=0),  # (a) alone; the paper has no pretraining

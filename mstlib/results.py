@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mstlib.config import VARIANTS, MSTError
+from mstlib.controls import comparisons_controls
 from mstlib.evaluate import SLICES
 from mstlib.fileio import write_text
 from mstlib.paper import CLAIMS_III, Claim, paper_difference, paper_map
@@ -22,8 +23,8 @@ from mstlib.stats import compare, mean_and_sd, slice_map
 if TYPE_CHECKING:  # pandas is imported where it is used
     import pandas
 
-__all__ = ["check_tables", "comparisons_iii", "new_record", "read_record", "read_runs", "table_iii",
-           "write_record", "write_table", "write_tables"]
+__all__ = ["all_tables", "check_tables", "comparisons_iii", "controls", "new_record",
+           "read_record", "read_runs", "table_iii", "write_record", "write_table", "write_tables"]
 
 SLICED_CLAIMS = ("ba", "ca", "ga")  # asked on clean and on deteriorated frames too (Table VIII)
 INTERVAL = (
@@ -142,7 +143,7 @@ def write_table(name: str, frame: "pandas.DataFrame", folder: str | Path) -> lis
 
 def write_tables(results_folder: str | Path, profile: str = "mini") -> list[Path]:
     """Make every table anew from `results_folder`/runs and write it to `results_folder`/tables."""
-    frames = _all_tables(read_runs(Path(results_folder) / "runs", profile))
+    frames = all_tables(read_runs(Path(results_folder) / "runs", profile))
     folder = Path(results_folder) / "tables"
     return [path for name, frame in frames.items() for path in write_table(name, frame, folder)]
 
@@ -152,15 +153,22 @@ def check_tables(results_folder: str | Path, profile: str = "mini") -> list[str]
 
     MSTError if a record is damaged or there is none.
     """
-    frames = _all_tables(read_runs(Path(results_folder) / "runs", profile))
+    frames = all_tables(read_runs(Path(results_folder) / "runs", profile))
     folder = Path(results_folder) / "tables"
     files = [item for name, frame in frames.items() for item in _texts(name, frame).items()]
     return [line for file, text in files for line in _differences(folder / file, text)]
 
 
-def _all_tables(records: Sequence[dict]) -> dict[str, "pandas.DataFrame"]:
+def all_tables(records: Sequence[dict]) -> dict[str, "pandas.DataFrame"]:
     """Every table by file name."""
-    return {"table_III": table_iii(records), "table_III_claims": comparisons_iii(records)}
+    return {"table_III": table_iii(records), "table_III_claims": comparisons_iii(records),
+            "controls": controls(records)}
+
+
+def controls(records: Sequence[dict]) -> "pandas.DataFrame":
+    """The questions of `mstlib.controls`, answered; MSTError as `table_iii`."""
+    setting = _main_runs(records)[1]
+    return comparisons_controls(records, f"{_caption('Controls.', setting)} {INTERVAL}")
 
 
 def _differences(path: Path, wanted: str) -> list[str]:

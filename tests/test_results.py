@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 from mstlib import records as records_module
+from mstlib.cli_options import config_of
 from mstlib.config import VARIANTS, MSTError
+from mstlib.controls import RUNS, options, split_name
 from mstlib.paper import CLAIMS_III, TABLES, paper_difference
 from mstlib.profiles import get_config
 from mstlib.records import code_state
 from mstlib.results import (
     check_tables,
     comparisons_iii,
+    controls,
     new_record,
     read_record,
     read_runs,
@@ -236,6 +239,7 @@ def test_check_tables_finds_an_edited_cell(tmp_path):
         write_record(one, tmp_path / "runs")
     paths = write_tables(tmp_path, "tiny")
     assert [path.name for path in paths] == [
+        "controls.csv", "controls.md",
         "table_III.csv", "table_III.md", "table_III_claims.csv", "table_III_claims.md"]
     assert check_tables(tmp_path, "tiny") == []
     before = [path.read_bytes() for path in paths]
@@ -271,3 +275,25 @@ def test_paper_numbers_fit_together():
     full_method = [("III", -1), ("IV", -1), ("VI", 2), ("VII", 1), ("IX", -1)]
     assert {TABLES[table][row]["mAP"] for table, row in full_method} == {83.3}
     assert [row["all"] for row in TABLES["VIII"]] == [75.1, 83.3]
+
+
+# ---- controls ----------------------------------------------------------------------------------
+
+
+def test_controls_are_answered_from_tagged_runs_and_are_silent_where_none_ran():
+    runs = [*every_variant(), *(record("b", s, 80 + s, tag="place") for s in (0, 1)),
+            *(record("d", s, 84 + s, tag="place") for s in (0, 1))]
+    frame = controls(runs).set_index("claim")
+    assert frame.loc["d-place > b-place", "our difference"] == pytest.approx(4)
+    assert frame.loc["d-place > b-place", "seeds"] == 2
+    assert frame.loc["g > g-label", "verdict"] == "not measured"
+
+
+def test_names_of_controls_give_variant_tag_and_options():
+    assert split_name("d-place-free") == ("d", "place-free") and split_name("d") == ("d", "")
+    assert options("d") == ""
+    assert options("d-free") == "--set train.motion_loss=0.0"
+    assert "--set model.frame_place=0.5" in options("b-place")
+    for name in RUNS:  # every option is a setting that exists, of the right kind
+        given = [item for item in options(name).split() if item != "--set"]
+        config_of("mini", split_name(name)[0], given)

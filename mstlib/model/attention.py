@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Scale and embedding: DEVIATIONS.md 10.
+# Scale and embedding: DEVIATIONS.md 11.
 WAVELENGTHS, MULTIPLIER = 1000.0, 100.0  # of the sin/cos embedding, relation networks [20]
 FLOOR = 1e-6  # geometry weights are cut off here before the logarithm [20]
 

@@ -2,7 +2,7 @@
 
 Tokens are all positions of all frames of the window; F'' = A V + F'. As printed, Eq. 5 compares
 content only, so that moving an object's features about changes nothing and alignment is worth
-nothing. A term of place (`frame_place`, DEVIATIONS.md 17) lets near cells count more. Notebook 04
+nothing. A term of place (`frame_place`, DEVIATIONS.md 10) lets near cells count more. Notebook 04
 walks through this module.
 """
 

@@ -3,7 +3,7 @@
 At test time there are no ids: the K reference proposals of highest objectness are the candidate
 foreground, and each attends to the share r of support proposals most similar to it. The same rule
 is used in training ("topk"), because the paper's literal rule by track id ("label") tells the head
-which rows are foreground: it leaks (DEVIATIONS.md 12). Notebook 06 walks through this module.
+which rows are foreground: it leaks (DEVIATIONS.md 13). Notebook 06 walks through this module.
 """
 
 import math
@@ -44,7 +44,7 @@ class InstanceLevel(nn.Module):
 
         The trace has `rows` (K,), `mask` (K, M) and `logits` (G, K, M) before masking.
         """
-        # K of the reference, not "from Rs": DEVIATIONS.md 11
+        # K of the reference, not "from Rs": DEVIATIONS.md 12
         rows = objectness.topk(min(self.K, len(objectness))).indices
         logits = sum(self.relation.logits(a[rows], b1[rows], s, b2))   # (G, K, M)
         mask = top_r(logits.detach(), self.r)
@@ -71,7 +71,7 @@ class InstanceLevel(nn.Module):
         """-log of the attention that lands on the same object, mean over rows that have one.
 
         Track ids teach the layer whom to listen to without touching the features (they are
-        detached), so nothing leaks: DEVIATIONS.md 13. None if no row has a support of its own id
+        detached), so nothing leaks: DEVIATIONS.md 14. None if no row has a support of its own id
         (or the data has no ids).
         """
         same = same_id(ids, support_ids)

@@ -58,7 +58,7 @@ def sample(model: MST, boxes: Tensor, objectness: Tensor, target: Target) -> tup
     """RoIs of the reference for the head's loss: boxes, objectness, labels, deltas, ids.
 
     Ground truth is added; an added box takes the objectness of the proposal closest to it, so
-    that the instance level's top-K cannot tell it from others: DEVIATIONS.md 14.
+    that the instance level's top-K cannot tell it from others: DEVIATIONS.md 15.
     """
     n = len(boxes)
     every = torch.cat([boxes, target.boxes])
