@@ -16,7 +16,7 @@ from mstlib.controls import RUNS, options, split_name
 PROFILE = config.get("profile", "mini")
 TRAIN = config.get("train", False)
 VARIANTS = list(config.get("variants", ALL_VARIANTS))  # a list, or letters: variants=ag
-SEEDS = config.get("seeds", [0, 1, 2])
+SEEDS = [int(seed) for seed in config.get("seeds", [0, 1, 2, 3])]
 SHIPPED_SEED = SEEDS[0]  # whose weights go into the repository
 CONTROLS = list(RUNS) if config.get("controls", PROFILE == "mini") else []
 PRETRAIN_SEED = config.get("pretrain_seed", 0)  # one for all, as the paper has one backbone

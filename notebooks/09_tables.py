@@ -39,12 +39,14 @@ results: str = "results"   # folder that holds runs/, in the repository
 
 # %%
 import pandas
+import torch
 
 from mstlib.batch import ROOT
 from mstlib.charts import forest_chart, seed_chart
-from mstlib.config import VARIANTS
+from mstlib.config import VARIANTS, ModelConfig
+from mstlib.model.frame import FrameLevel
 from mstlib.paper import CLAIMS_III, TABLES, paper_difference
-from mstlib.results import comparisons_iii, table_iii
+from mstlib.results import comparisons_iii, controls, read_runs, table_iii
 from mstlib.show import figure_output, table_output
 from mstlib.stats import mean_and_sd, slice_map
 from mstlib.story import runs_of
@@ -191,6 +193,38 @@ table_output(aligned, digits=2)
 # place again.
 
 # %% [markdown]
+# ## 7. Could alignment matter at all?
+#
+# Eq. 5 compares content only. So let us move the cells of a support frame about and ask the frame
+# level for the reference again: with content only, nothing changes. Whatever DAlign moves, such a
+# level cannot see it. With a term of place (near cells count more), it can.
+
+# %%
+torch.manual_seed(0)
+window = torch.randn(1, 3, 64, 16, 16)         # reference first, then two supports
+moved = window.clone()
+moved[0, 1] = window[0, 1].roll((3, 5), dims=(1, 2))
+for place in (0.0, 0.5):
+    level = FrameLevel(64, ModelConfig(frame_place=place))
+    change = (level(moved, query_all=False) - level(window, query_all=False)).abs().max()
+    print(f"frame_place {place}: the reference changes by {float(change):.5f}")
+
+# %% [markdown]
+# So the question of alignment has to be put to a frame level that knows places. Runs whose name
+# has a tag differ from Table III's in one respect (`mstlib.controls`): `place` turns the term of
+# place on and lets DAlign's output replace the support's features, as in the paper; `free` takes
+# the loss away that teaches offsets the motion; `label` is the paper's literal instance rule.
+
+# %%
+answers = controls(read_runs(ROOT / results / "runs", profile))
+table_output(answers.drop(columns=["seeds", "note"]), digits=2)
+
+# %% [markdown]
+# **How to read it.** Compare the first row with the third: the same question, whether (d) beats
+# (b), put to a level that compares content only and to one that knows places. The fourth row asks
+# if that is the work of the offsets or only of DAlign's further convolutions.
+
+# %% [markdown]
 # ## Exercises
 #
 # 1. ★☆☆, 2 minutes. Which claims would you have believed after seed 0 alone? Predict, then run
@@ -233,7 +267,8 @@ print("2.", message)
 # | paired interval over videos and seeds | `stats.compare`, `stats.hierarchical_interval` |
 # | resampled videos | `evaluate.bootstrap_maps` |
 # | forest plot, spread over seeds | `charts.forest_chart`, `charts.seed_chart` |
-# | RPN recall, alignment | `experiment.measures`, `alignment.alignment_error` |
+# | RPN recall, alignment | `assess.measures`, `alignment.alignment_error` |
+# | controls | `controls.QUESTIONS`, `results.controls` |
 # | the paper's numbers | `paper.TABLES`, `paper.CLAIMS_III` |
 #
 # Make every table again with `mst reproduce`; start from the beginning with
