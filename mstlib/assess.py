@@ -1,45 +1,285 @@
-"""One evaluation from end to end: weights in, the measured part of a run record out.
+"""One evaluation from end to end: weights or saved detections in, a run's figures out.
 
-Average precision under each protocol, and what the parts do inside: RPN recall by slice, DAlign's
-offsets against the true motion.
+Clips are detected, scored and forgotten one by one; what stays in memory is the verdicts, 15 bytes
+a detection and protocol. Sec. IV-A of the paper; docs/evaluation.md tells how to save, resume,
+share among processes and score again.
 """
 
+import hashlib
 import math
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from mstlib.checkpoint import load_weights
-from mstlib.data.clip import Clip
+from mstlib.config import Config, MSTError, config_from_dict
+from mstlib.data.clip import Clip, Detections, Target
+from mstlib.data.dataset import BadFile, Dataset
+from mstlib.detections import (
+    ClipDetections,
+    Index,
+    check_same,
+    read_csv,
+    read_index,
+    read_shard,
+    require_complete,
+    shards,
+    start_folder,
+    write_shards,
+)
+from mstlib.evaluate import bootstrap_slices, check_protocol, coco_metrics, table_metrics
 from mstlib.experiment import clips_of, targets_of
+from mstlib.matching import RULES, Verdicts, assemble, flatten, match_clip, share
 from mstlib.model.detector import MST
+from mstlib.motion import Truth, annotate
+
+USUAL = ("vid", "vid-devkit", "coco")
+Data = tuple[str, Path] | None  # format (see `mstlib.data.readers.FORMATS`) and folder
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of an evaluation; skip_bad: leave out frames that cannot be read."""
+
+    protocols: Sequence[str] = USUAL
+    bootstrap: bool = True
+    skip_bad: bool = False
+    jobs: int = 1
+
+    def __post_init__(self) -> None:
+        """MSTError now rather than after hours of detecting."""
+        for name in self.protocols:
+            check_protocol(name)
+        if "coco" in self.protocols and not find_spec("pycocotools"):
+            raise MSTError("the coco protocol needs pycocotools: pip install 'mstlib[all]'")
+
+    @property
+    def matched(self) -> list[str]:
+        """Protocols that need matching; the bootstrap is one of `vid`."""
+        wanted = {*self.protocols, *(("vid",) if self.bootstrap else ())}
+        return [name for name in RULES if name in wanted]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A clip that has been scored: verdicts by protocol; found: kept if `coco` is asked for."""
+
+    number: int
+    truth: Truth
+    verdicts: dict[str, Verdicts]
+    skipped: int  # frames
+    found: ClipDetections | None
 
 
 def run_evaluation(weights: Path, split: str = "test", variant: str | None = None,
-                   protocols: Sequence[str] = ("vid", "vid-devkit", "coco"), bootstrap: bool = True,
-                   root: Path | None = None) -> dict:
-    """Evaluate exported weights on a split of their data set: the measured part of a run record.
+                   protocols: Sequence[str] = USUAL, bootstrap: bool = True,
+                   root: Path | None = None, data: Data = None, save: Path | None = None,
+                   skip_bad: bool = False, jobs: int = 1, device: str = "cpu") -> dict:
+    """Evaluate exported weights on a split of a data set: the measured part of a run record.
 
+    data: MiniVID if None. save: a folder for the detections, gone on from where it was left; needed
+    under torchrun, whose processes share the clips (number 0 alone scores, the others return {}).
     The half-precision file is what is evaluated, so that whoever has it gets the same figures.
     """
-    from mstlib.data.minivid import CLASSES
-    from mstlib.evaluate import bootstrap_slices, metrics
-    from mstlib.matching import match
-    from mstlib.stream import detect_clips
-
+    ask = Ask(protocols, bootstrap, skip_bad, jobs)
     model, metadata = load_weights(weights, variant)
-    clips = clips_of(model.config, split, root)
-    begun = time.monotonic()
-    predictions = detect_clips(model, clips, model.config.test,
-                               f"({metadata['variant']}) seed {metadata['seed']} on {split}")
-    wall, truth = time.monotonic() - begun, targets_of(clips)
-    frames = sum(len(c) for c in clips)
-    out = {"variant": metadata["variant"], "seed": int(metadata["seed"]), "split": split,
-           "clips": len(clips), "frames": frames, "evaluate_s": round(wall, 1),
-           "metrics": {p: metrics(predictions, truth, CLASSES, p) for p in protocols}}
-    if bootstrap:
-        out["bootstrap"] = bootstrap_slices(match(predictions, truth, CLASSES), truth)
-    return out | {"config": model.config.to_dict(), "measures": measures(model, clips, truth)}
+    dataset = open_data(model.config, data, split, root)
+    check_classes(model, dataset, weights)
+    run = {"weights": Path(weights).name, "sha256": file_hash(weights), "seed": metadata["seed"],
+           "variant": metadata["variant"], "config": model.config.to_dict()}
+    text = f"({metadata['variant']}) seed {metadata['seed']} on {dataset.name} {split}"
+    model, begun = model.to(own_device(device)).eval(), time.monotonic()
+    if save is None:
+        found = detections_of(model, dataset, range(len(dataset)), skip_bad, text)
+        scores = [score_clip(dataset, ask, *item) for item in found]
+    else:
+        save_detections(model, dataset, save, run, skip_bad, text)
+        if this_process()[0]:
+            return {}
+        scores = score_folder(save, dataset, ask)
+    out = _identity(run, begun, str(own_device(device))) | figures(scores, dataset, ask)
+    return out if data else out | {"measures": measures(model, dataset, targets_of(dataset))}
+
+
+def rescore(source: Path, data: Data = None, split: str | None = None, ask: Ask = Ask(),
+            root: Path | None = None) -> dict:
+    """As `run_evaluation` from saved detections, a folder or a CSV file; no model is loaded.
+
+    data: needed unless they are of MiniVID; split: that of the folder if None. A CSV file does not
+    say who made it: then without variant, seed, config and time.
+    """
+    if Path(source).is_file():
+        if data is None:
+            raise MSTError(f"{source}: give the data set that these detections are of, --data PATH")
+        dataset = open_data(None, data, split or "test", root)
+        found = read_csv(source, dataset)
+        return figures([score_clip(dataset, ask, *item) for item in found], dataset, ask)
+    index, begun = read_index(source), time.monotonic()
+    config = None if data else config_from_dict(index.run["config"])
+    dataset = open_data(config, data, split or index.split, root)
+    scores = score_folder(source, dataset, ask)
+    return _identity(index.run, begun, "cpu") | figures(scores, dataset, ask)
+
+
+def _identity(run: dict, begun: float, device: str) -> dict:
+    """Whose figures they are, and what detecting (or scoring again) took since `begun`."""
+    return {"variant": run["variant"], "seed": int(run["seed"]), "config": run["config"],
+            "device": device, "evaluate_s": round(time.monotonic() - begun, 1)}
+
+
+def open_data(config: Config | None, data: Data, split: str, root: Path | None = None) -> Dataset:
+    """A split with frames and boxes as they are on disk; without data: MiniVID as in `config`.
+
+    root: MiniVID's cache. MSTError as `open_dataset` and `load_minivid`.
+    """
+    if data is not None:
+        from mstlib.data.readers import open_dataset
+
+        return open_dataset(*data, split)
+    if config.source.format != "minivid":
+        raise MSTError(f"these weights are for {config.source.format} data in a folder of yours: "
+                       f"give --data {config.source.format}:PATH")
+    return clips_of(replace(config, source=replace(config.source, short_side=0, long_side=0)),
+                    split, root)
+
+
+def check_classes(model: MST, dataset: Dataset, weights: Path) -> None:
+    """MSTError unless the model tells apart as many classes as the data set has."""
+    if model.config.model.classes != len(dataset.classes):
+        raise MSTError(f"{weights}: a model of {model.config.model.classes} classes, "
+                       f"{dataset.name} has {len(dataset.classes)}; train one on it, or give the "
+                       "--data that it was trained on")
+
+
+# Detecting ----------------------------------------------------------------------------------------
+
+
+def detections_of(model: MST, dataset: Dataset, numbers: Sequence[int], skip_bad: bool, text: str
+                  ) -> Iterator[tuple[int, ClipDetections]]:
+    """(number, detections in pixels of the frame as it is on disk) of clips, one after the other.
+
+    MSTError at a frame that cannot be read, unless skip_bad.
+    """
+    from mstlib.data.frames import Sized
+    from mstlib.progress import progress
+    from mstlib.stream import detect_clip
+
+    source = model.config.source
+    for n in numbers if this_process()[0] else progress(numbers, text):
+        clip = Sized(dataset[n], source.short_side, source.long_side)
+        try:
+            frames = detect_clip(model, clip, model.config.test, skip_bad)
+        except BadFile as error:
+            raise MSTError(f"{error}; or leave out what cannot be read: --skip-bad") from error
+        frames = [d and Detections(d.boxes / clip.scale(t), d.scores, d.labels)
+                  for t, d in enumerate(frames)]
+        yield n, flatten(frames, f"detections, clip {clip.name}", len(dataset.classes))
+
+
+def save_detections(model: MST, dataset: Dataset, folder: Path, run: dict, skip_bad: bool,
+                    text: str) -> None:
+    """Detect what `folder` does not hold yet; of several processes each takes every W-th clip.
+
+    Returns when all of them are done. The longest clips come first: the processes end together.
+    """
+    index, (rank, world) = Index.of(dataset, run), this_process()
+    start_folder(folder, index)
+    done = set(chain(*shards(folder, index).values()))
+    by_length = sorted(range(len(dataset)), key=lambda n: -index.clips[n][1])
+    mine = [n for n in by_length[rank::world] if n not in done]
+    write_shards(folder, detections_of(model, dataset, mine, skip_bad, text))
+    if world > 1:
+        wait_for_all()
+
+
+def wait_for_all() -> None:
+    """Return when every process that torchrun started has come here; days may pass."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", timeout=timedelta(days=7))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def this_process() -> tuple[int, int]:
+    """(rank, world): the number of this process among those that torchrun started, and theirs."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def own_device(name: str) -> torch.device:
+    """cpu, cuda (this process's own GPU) or auto (cuda where there is one)."""
+    from mstlib.distributed import choose_device
+
+    return choose_device(name)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file: what tells two trainings of one name apart."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# Scoring ------------------------------------------------------------------------------------------
+
+
+def score_folder(folder: Path, dataset: Dataset, ask: Ask) -> list[Score]:
+    """Score saved detections shard by shard; MSTError if they are incomplete or of other data."""
+    index = read_index(folder)
+    check_same(index, dataset, folder)
+    held = shards(folder, index)
+    require_complete(folder, index, held)
+    return list(chain(*share(partial(_score_shard, index, dataset, ask), list(held), ask.jobs)))
+
+
+def _score_shard(index: Index, dataset: Dataset, ask: Ask, path: Path) -> list[Score]:
+    return [score_clip(dataset, ask, *item) for item in read_shard(path, index)]
+
+
+def score_clip(dataset: Dataset, ask: Ask, number: int, found: ClipDetections) -> Score:
+    """The verdicts on a clip's detections; ground truth of skipped frames does not count either."""
+    clip = dataset[number]
+    targets = [None if skipped else _target(clip, t, ask.skip_bad)
+               for t, skipped in enumerate(found.skipped)]
+    found = found.without(np.array([target is None for target in targets]))
+    truth = annotate(targets, f"{dataset.name}, clip {clip.name}", len(dataset.classes))
+    return Score(number, truth, {name: match_clip(found, truth, name) for name in ask.matched},
+                 int(found.skipped.sum()), found if "coco" in ask.protocols else None)
+
+
+def _target(clip: Clip, t: int, skip_bad: bool) -> Target | None:
+    try:
+        return clip.target(t)
+    except BadFile as error:
+        if skip_bad:
+            return None
+        raise MSTError(f"{error}; or leave out what cannot be read: --skip-bad") from error
+
+
+def figures(scores: Sequence[Score], dataset: Dataset, ask: Ask) -> dict:
+    """data set, split, clips, frames (without the skipped ones), skipped, metrics, bootstrap."""
+    scores = sorted(scores, key=lambda score: score.number)
+    truths, lengths = [s.truth for s in scores], [len(clip) for clip in dataset]
+    skipped, found, out = sum(s.skipped for s in scores), {}, {}
+    for name in ask.matched:  # a table at a time: the verdicts in it are not held twice for long
+        table = assemble(name, dataset.classes, [s.verdicts.pop(name) for s in scores], truths,
+                         lengths)
+        found[name] = table_metrics(table) if name in ask.protocols else {}
+        if name == "vid" and ask.bootstrap:
+            out["bootstrap"] = bootstrap_slices(table)
+    if "coco" in ask.protocols:
+        found["coco"] = coco_metrics([s.found for s in scores], truths, dataset.classes, ask.jobs)
+    return {"dataset": dataset.name, "split": dataset.split, "clips": len(scores),
+            "frames": sum(lengths) - skipped, "skipped": skipped,
+            "metrics": {name: found[name] for name in ask.protocols}} | out
 
 
 def measures(model: MST, clips: Sequence[Clip], truth: list[list], every: int = 3) -> dict:

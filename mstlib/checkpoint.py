@@ -5,13 +5,14 @@ metadata holds the whole configuration, so that a checkpoint says what model it 
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from mstlib.config import VARIANTS, MSTError, config_from_dict
 from mstlib.fileio import write_via
-from mstlib.model.detector import MST
+from mstlib.model.detector import MST, build_model
 
 
 def variant_of(model: MST) -> str:
@@ -19,14 +20,16 @@ def variant_of(model: MST) -> str:
     return next((name for name, levels in VARIANTS.items() if levels == model.levels), "-")
 
 
-def save_weights(model: MST, path: str | Path, seed: int, half: bool = True) -> Path:
-    """Write the weights with their configuration; float tensors in half precision unless told not
-    to."""
+def save_weights(model: MST, path: str | Path, seed: int, half: bool = True,
+                 classes: Sequence[str] = ()) -> Path:
+    """Write the weights with their configuration and the names of their classes; float tensors in
+    half precision unless told not to."""
     from safetensors.torch import save_file
 
     tensors = {k: (v.half() if half and v.is_floating_point() else v).contiguous()
                for k, v in model.state_dict().items()}
     metadata = {"format": "mstlib-1", "variant": variant_of(model), "seed": str(seed),
+                "classes": json.dumps(list(classes)),
                 "config": json.dumps(model.config.to_dict(), sort_keys=True)}
     with write_via(path) as tmp:
         try:
@@ -37,7 +40,8 @@ def save_weights(model: MST, path: str | Path, seed: int, half: bool = True) -> 
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """A checkpoint's metadata: format, variant, seed, config (JSON); MSTError if damaged."""
+    """A checkpoint's metadata: format, variant, seed, classes and config (JSON); MSTError if
+    damaged."""
     return _open(path)[1]
 
 
@@ -50,7 +54,7 @@ def load_weights(path: str | Path, variant: str | None = None) -> tuple[MST, dic
     if variant is not None and metadata["variant"] != variant:
         raise MSTError(f"{path}: holds variant ({metadata['variant']}), not ({variant}); "
                        f"evaluate it as it is or give the file of ({variant})")
-    model = MST(config_from_dict(json.loads(metadata["config"])))
+    model = build_model(config_from_dict(json.loads(metadata["config"])))
     own = model.state_dict()
     wrong = sorted(set(own) ^ set(tensors)) or sorted(
         k for k in own if own[k].shape != tensors[k].shape)

@@ -12,8 +12,20 @@ from typing import Annotated
 
 import typer
 
-from mstlib import cli_batch, cli_data, cli_evaluate
-from mstlib.cli_options import Profile, Seed, Settings, config_of
+from mstlib import cli_batch, cli_data, cli_evaluate, cli_import
+from mstlib.cli_options import (
+    Data,
+    Device,
+    Profile,
+    Seed,
+    Settings,
+    SkipBad,
+    TensorBoard,
+    Workers,
+    config_of,
+    how_to_train,
+    with_data,
+)
 from mstlib.config import MSTError
 
 app = typer.Typer(
@@ -30,7 +42,8 @@ def main() -> None:
     try:
         app()
     except MSTError as error:
-        _fail(str(error))
+        code = getattr(error, "exit_code", 2)  # a training that was stopped has its own
+        _fail(str(error), code)
     except OSError as error:
         if error.errno not in USER_ERRORS:
             raise
@@ -38,60 +51,73 @@ def main() -> None:
         _fail(f"{where}{error.strerror}; free some space or choose a writable folder")
 
 
-def _fail(line: str) -> None:
+def _fail(line: str, code: int = 2) -> None:
     """Say what is wrong in one line and leave."""
-    print(f"mst: error: {' '.join(line.split())}", file=sys.stderr)
-    sys.exit(2)
+    what = "error: " if code == 2 else ""
+    print(f"mst: {what}{' '.join(line.split())}", file=sys.stderr)
+    sys.exit(code)
 
 
 @app.command()
 def pretrain(
     out: Annotated[Path, typer.Option(help="Training state to write, .pt.")],
-    profile: Profile = "mini", seed: Seed = 0, settings: Settings = None,
+    profile: Profile = "mini", seed: Seed = 0, data: Data = None, settings: Settings = None,
+    workers: Workers = None, skip_bad: SkipBad = False, tensorboard: TensorBoard = None,
+    device: Device = None,
 ) -> None:
     """Train on single frames: what every variant starts from.
 
-    A training state that is already at --out is gone on from.
+    A training state that is already at --out is gone on from. Several GPUs: docs/training.md.
 
     \b
     Example: mst pretrain --profile tiny --seed 0 --out build/tiny/pretrained-seed0.pt
     """
-    config = config_of(profile, "a", settings)
+    config, root = with_data(config_of(profile, "a", settings), data)
+    from mstlib.distributed import rank
     from mstlib.experiment import run_pretraining
 
-    run_pretraining(config, seed, out)
-    print(f"pretrained detector: {out}")
+    how = how_to_train(config, workers, skip_bad, tensorboard, device)
+    run_pretraining(config, seed, out, root, how)
+    if rank() == 0:
+        print(f"pretrained detector: {out}")
 
 
 @app.command()
 def train(
     variant: Annotated[str, typer.Option(help="Column of Table III, a to g.")] = "g",
-    profile: Profile = "mini", seed: Seed = 0,
+    profile: Profile = "mini", seed: Seed = 0, data: Data = None,
     init: Annotated[Path | None, typer.Option(
-        help="Pretrained detector; without it training starts from nothing.")] = None,
+        help="Detector to start from, .pt or .safetensors; without it from nothing.")] = None,
     out: Annotated[Path | None, typer.Option(
-        help="Training state, .pt  [default: build/PROFILE/VARIANT-seedSEED.pt]")] = None,
+        help="Training state, .pt  [default: build/PROFILE(-FORMAT)/VARIANT-seedSEED.pt]")] = None,
     weights: Annotated[Path | None, typer.Option(
         help="Weights to evaluate  [default: beside the state, .safetensors]")] = None,
     settings: Settings = None,
+    workers: Workers = None, skip_bad: SkipBad = False, tensorboard: TensorBoard = None,
+    device: Device = None,
 ) -> None:
     """Train a variant of Table III and export its weights.
 
-    A training state that is already at --out is gone on from.
+    A training state that is already at --out is gone on from. Several GPUs: docs/training.md.
 
     \b
     Example: mst train --profile tiny --variant g --init build/tiny/pretrained-seed0.pt
              mst train --variant c --seed 1 --set train.lr=0.005
+             mst train --variant g --data davis:DAVIS --set source.short_side=128
     """
-    config = config_of(profile, variant, settings)
+    config, root = with_data(config_of(profile, variant, settings), data)
     from mstlib.batch import write_summary
+    from mstlib.distributed import rank
     from mstlib.experiment import run_training
 
-    out = out or Path("build", profile, f"{variant}-seed{seed}.pt")
+    folder = profile if data is None else f"{profile}-{config.source.format}"
+    out = out or Path("build", folder, f"{variant}-seed{seed}.pt")
     weights = weights or out.with_suffix(".safetensors")
-    state = run_training(config, seed, init, out, weights)
-    write_summary(state, config.train.steps, weights.with_suffix(".json"))
-    print(f"weights: {weights}")
+    how = how_to_train(config, workers, skip_bad, tensorboard, device)
+    state = run_training(config, seed, init, out, weights, root, how)
+    if rank() == 0:
+        write_summary(state, config.train.steps, weights.with_suffix(".json"))
+        print(f"weights: {weights}")
 
 
 @app.command()
@@ -111,6 +137,7 @@ for command in (cli_evaluate.evaluate, cli_batch.reproduce, cli_batch.table, cli
                 cli_batch.notebook, cli_batch.notebooks, cli_batch.picture, cli_batch.cost,
                 cli_batch.compare, cli_batch.index):
     app.command()(command)
+app.command(name="import")(cli_import.import_weights)
 
 
 if __name__ == "__main__":

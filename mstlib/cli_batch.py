@@ -183,21 +183,14 @@ def index(
 
 def cost(
     profile: Profile = "mini",
-    repeats: Annotated[int, typer.Option(min=1, help="Steps timed of each variant.")] = 9,
+    repeats: Annotated[int | None, typer.Option(
+        min=0, help="Steps timed of each variant  [default: 9; at paper scale 0]")] = None,
 ) -> None:
     """Parameters of each variant and the time of its training step, as a ratio to (a)'s.
 
     \b
     Example: mst cost --profile tiny --repeats 3
     """
-    from mstlib.config import VARIANTS
-    from mstlib.cost import parameters, step_seconds
-    from mstlib.experiment import clips_of
-    from mstlib.model.detector import build_model
-    from mstlib.profiles import get_config
+    from mstlib.cost import cost_lines
 
-    seconds = step_seconds(clips_of(get_config(profile), "val")[:4], profile, repeats)
-    for name in VARIANTS:
-        count = parameters(build_model(get_config(profile, name)))["all"]
-        print(f"({name})  {count / 1e6:.3f} M parameters   step {1000 * seconds[name]:6.1f} ms   "
-              f"{seconds[name] / seconds['a']:.2f} x (a)")
+    print("\n".join(cost_lines(profile, repeats)))

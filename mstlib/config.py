@@ -68,6 +68,7 @@ class ModelConfig:
     classes: int = 8                          # without background [30]
     backbone: str = "mini"                    # [resnet101], see `mstlib.model.backbone`
     backbone_weights: str = ""                # what training starts from: torchvision, timm, a file
+    caffe_layout: bool = False                # as MEGA's public weights: `mstlib.model.caffe`
     widths: tuple[int, ...] = (24, 32, 48, 64, 96)  # stem, conv2..conv5
     pixel_mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     pixel_std: tuple[float, ...] = (0.25, 0.25, 0.25)
@@ -83,18 +84,18 @@ class ModelConfig:
     # RoI head, Sec. IV-B
     roi_reduce: int = 64                      # 1x1 after conv5 [256]
     roi_size: int = 5                         # RoIAlign cells [7]
-    width: int = 256                          # d of Eq. 7-12 [1024]
+    width: int = 256                          # d of Eq. 7-12 [512]
     score_threshold: float = 0.001
     nms: float = 0.5
     detections: int = 100                     # a frame [300]
     # DAlign, Eq. 1-3
-    dalign_layout: int = 1                    # 1 or 2, DEVIATIONS.md 5
+    dalign_layout: int = 1                    # 1 or 2, DEVIATIONS.md 5 [2]
     dalign_mid: int = 32                      # bottleneck [64]
     dalign_residual: bool = True              # added to F_tau, not in its place: DEVIATIONS.md 6
     dalign_bound: float = 4.0                 # offsets are bound * tanh(o / bound), cells; 0: free
     # Attention, Fig. 4
-    frame_width: int = 64                     # Q, K, V of the frame level [256]
-    frame_heads: int = 2
+    frame_width: int = 64                     # Q, K, V of the frame level [512]
+    frame_heads: int = 2                      # [16]
     frame_query: str = "all"                  # "all" or "ref", Table IX
     frame_place: float = 0.0                  # sharpness of place at first, per cell^2; 0: Eq. 5
     frame_init: str = "identity"              # or "zero": DEVIATIONS.md 9

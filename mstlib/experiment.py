@@ -1,4 +1,4 @@
-"""One training from end to end: train and export. What `mst` and the Snakemake graph
+"""One training from end to end: open the data, train, export. What `mst` and the Snakemake graph
 call.
 
 Folders: training states and kept maps go to a work folder (`build/<profile>`), what is worth
@@ -12,21 +12,52 @@ from dataclasses import replace
 from pathlib import Path
 
 from mstlib.checkpoint import load_weights, save_weights
-from mstlib.config import Config
+from mstlib.config import Config, MSTError
 from mstlib.data.clip import Clip
-from mstlib.model.detector import MST
+from mstlib.data.dataset import Dataset
+from mstlib.distributed import rank
+from mstlib.model.detector import MST, build_model
 from mstlib.profiles import get_config
-from mstlib.train import load_state, pretrain, train_variant
+from mstlib.train import PLAINLY, How, pretrain, train_variant
+from mstlib.trainlog import load_state
 
 SHIPPED_SEED = 0  # of every variant this seed's weights ship
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "results" / "checkpoints"
 
 
-def clips_of(config: Config, split: str, root: Path | None = None) -> Sequence[Clip]:
-    """The clips of a split of the configuration's data set; raises as `load_minivid`."""
-    from mstlib.data.minivid import load_minivid
+def clips_of(config: Config, split: str, root: Path | None = None) -> Dataset:
+    """A split of the configuration's data set, frames at the configuration's size.
 
-    return load_minivid(config.data, split, root)
+    root: the data set's folder (MiniVID: the cache, None for the usual one). Raises as
+    `load_minivid` and `open_dataset`, and MSTError where a folder is needed and none is given.
+    """
+    source = config.source
+    if source.format == "minivid":
+        from mstlib.data.minivid import CLASSES, load_minivid
+
+        dataset = Dataset(config.data.name, split, CLASSES, load_minivid(config.data, split, root))
+    else:
+        dataset = opened(source.format, split, root)
+    if not (source.short_side or source.long_side):
+        return dataset
+    from mstlib.data.frames import Sized
+
+    clips = [Sized(clip, source.short_side, source.long_side) for clip in dataset]
+    return replace(dataset, clips=clips)
+
+
+def opened(form: str, split: str, root: Path | None) -> Dataset:
+    """A split of a data set on disk; MSTError without a folder or as `open_dataset`."""
+    from mstlib.data.readers import open_dataset
+
+    if root is None:
+        raise MSTError(f"data of format {form} lies in a folder of yours: give --data {form}:PATH")
+    return open_dataset(form, root, split)
+
+
+def for_data(config: Config, dataset: Dataset) -> Config:
+    """The configuration with as many classes as the data set has."""
+    return replace(config, model=replace(config.model, classes=len(dataset.classes)))
 
 
 def targets_of(clips: Sequence[Clip]) -> list[list]:
@@ -34,27 +65,38 @@ def targets_of(clips: Sequence[Clip]) -> list[list]:
     return [[clip.target(t) for t in range(len(clip))] for clip in clips]
 
 
-def run_pretraining(config: Config, seed: int, out: Path, root: Path | None = None) -> dict:
+def run_pretraining(config: Config, seed: int, out: Path, root: Path | None = None,
+                    how: How = PLAINLY) -> dict:
     """Single-frame pretraining on the training split, saved to `out`."""
-    return pretrain(config, clips_of(config, "train", root), seed, out)
+    data = clips_of(config, "train", root)
+    return pretrain(for_data(config, data), data, seed, out, how)
 
 
 def run_training(config: Config, seed: int, init: Path | None, out: Path, weights: Path,
-                 root: Path | None = None) -> dict:
+                 root: Path | None = None, how: How = PLAINLY) -> dict:
     """Train a variant from `init` to the training state `out`, and export its `weights`.
 
     Where safetensors is not installed (a bare GPU image), the training state is all that is left,
-    with a warning; the same call elsewhere goes on from it and exports.
+    with a warning; the same call elsewhere goes on from it and exports. Of several processes the
+    first exports.
     """
-    state = train_variant(config, clips_of(config, "train", root), seed, init, out)
-    model = MST(config)
+    data = clips_of(config, "train", root)
+    config = for_data(config, data)
+    state = train_variant(config, data, seed, init, out, how)
+    if rank() == 0:
+        export(config, out, weights, seed, data.classes)
+    return state
+
+
+def export(config: Config, out: Path, weights: Path, seed: int, classes: Sequence[str]) -> None:
+    """The weights of the training state `out` as safetensors, if that is installed."""
+    model = build_model(config)
     model.load_state_dict(load_state(out)["model"])
     if importlib.util.find_spec("safetensors"):
-        save_weights(model, weights, seed)
+        save_weights(model, weights, seed, classes=classes)
     else:
         warnings.warn(f"safetensors is not installed: {out} holds the training, {weights} was not "
                       f"written", stacklevel=2)
-    return state
 
 
 def test_config(config: Config, **changes: object) -> Config:

@@ -1,32 +1,71 @@
-"""Matching: which detection is right? The first half of evaluation, done once per frame.
+"""Matching: which detection is right, and which object does it stand for? Done once per clip.
 
-Protocols `vid` (VOC style) and `vid-devkit` (ImageNet VID) differ here only; average precision
-(`mstlib.evaluate`) is then a function of the match table.
+The first half of evaluation, in which the protocols `vid` (VOC style), `vid-devkit` (ImageNet VID)
+and `uavdt` differ; average precision (`mstlib.evaluate`) is then a function of the match table.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray as Array
-from torch import Tensor
 
 from mstlib.config import MSTError
 from mstlib.data.clip import Detections, Target
+from mstlib.detections import ClipDetections, check_shapes, check_values, to_numpy
+from mstlib.motion import Truth, annotate, iou_inclusive, join, overlaps
 
+T, R = TypeVar("T"), TypeVar("R")
 Predictions = Sequence[Sequence[Detections]]  # clips x frames
 Targets = Sequence[Sequence[Target]]          # clips x frames
 
-IOU = 0.5
 PIXEL_TOLERANCE = 10  # the devkit's: a box of 10 x 10 may be wrong by about this many pixels
+REGION = 0.5          # a detection lies in an ignored region by this share of its own area
+CHUNK = 16384         # detections compared at once: bounds memory where a frame has many objects
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a protocol matches; see `match`."""
+
+    iou: float = 0.5
+    tolerant: bool = False   # to small objects, and to the best object still free
+    one_class: str = ""      # the name of all classes together
+
+
+RULES = {
+    "vid": Rule(),
+    "vid-devkit": Rule(tolerant=True),
+    "uavdt": Rule(iou=0.7, one_class="vehicle"),
+}
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Detections of a clip, frame by frame by falling score: label, score, tp, frame, object (D,).
+
+    object: the row of `Truth` that the detection stands for, -1 if none; see `match`.
+    """
+
+    label: Array
+    score: Array
+    tp: Array
+    frame: Array
+    object: Array
 
 
 @dataclass(frozen=True)
 class MatchTable:
-    """All D detections with their verdicts, by falling score; F frames, counted through all clips.
+    """All D detections with their verdicts, class by class by falling score; F frames in all clips.
 
-    classes: names, label k is classes[k - 1]. label, score, tp, clip, frame: (D,), `frame` in
-    0..F-1. objects (F, C): ground-truth boxes of each frame and class. clip_of (F,): its clip.
+    classes: names, label k is classes[k - 1]. label (int16), score (float32), tp, frame, object
+    (int32): (D,), `frame` in 0..F-1, `object` a row of `truth` or -1. clip_of (F,): a frame's clip.
     """
 
     protocol: str
@@ -34,15 +73,20 @@ class MatchTable:
     label: Array
     score: Array
     tp: Array
-    clip: Array
     frame: Array
-    objects: Array
+    object: Array
+    truth: Truth
     clip_of: Array
 
     @property
     def clips(self) -> int:
         """Number of videos."""
         return int(self.clip_of.max()) + 1
+
+    def of_class(self, c: int) -> slice:
+        """The rows of class number c, counted from 0."""
+        bounds = np.array([c + 1, c + 2], self.label.dtype)  # of another type: copies all labels
+        return slice(*np.searchsorted(self.label, bounds))
 
 
 def match(
@@ -53,93 +97,162 @@ def match(
     Frame by frame and class by class, by falling score, boxes with x2, y2 inclusive (+1 pixel):
     `vid` (VOC): a detection stands for the object it overlaps most; right if IoU >= 0.5 and not yet
     taken. `vid-devkit` (ImageNet VID): it takes the best object still free whose own threshold
-    min(0.5, wh / ((w+10)(h+10))) it meets. MSTError naming clip, frame and shape on damaged input.
+    min(0.5, wh / ((w+10)(h+10))) it meets. `uavdt`: as `vid` at IoU 0.7, all classes as one. A
+    detection that is not right but close enough to an object stands for the one it overlaps most.
+    One that stands for none is dropped if an ignored region covers half of it. MSTError naming
+    clip, frame and shape on damaged input.
     """
-    rules = {"vid": _match_vid, "vid-devkit": _match_devkit}
-    if protocol not in rules:
-        raise MSTError(f"no matching rule for protocol '{protocol}'; choose {' or '.join(rules)}")
-    check_inputs(predictions, targets, len(classes))
-    columns, objects, clip_of = [np.zeros((5, 0))], [], []
-    for c, (detected, annotated) in enumerate(zip(predictions, targets, strict=True)):
-        for detections, target in zip(detected, annotated, strict=True):
-            verdicts = _match_frame(detections, target, rules[protocol])         # (3, D)
-            place = np.full((2, verdicts.shape[1]), [[c], [len(clip_of)]])
-            columns.append(np.concatenate([verdicts, place]))
-            objects.append(np.bincount(to_numpy(target.labels), minlength=len(classes) + 1)[1:])
-            clip_of.append(c)
-    label, score, tp, clip, frame = _by_score(np.concatenate(columns, axis=1))
-    label, clip, frame = (column.astype(np.int64) for column in (label, clip, frame))
-    return MatchTable(protocol, tuple(classes), label, score, tp.astype(bool), clip, frame,
-                      np.stack(objects), np.array(clip_of))
+    if protocol not in RULES:
+        raise MSTError(f"no matching rule for protocol '{protocol}'; choose {' or '.join(RULES)}")
+    found, truths = columns(predictions, targets, len(classes))
+    verdicts = [match_clip(f, t, protocol) for f, t in zip(found, truths, strict=True)]
+    return assemble(protocol, classes, verdicts, truths, [len(f.counts) for f in found])
 
 
-def _by_score(columns: Array) -> Array:
-    """Columns (5, D) by falling score; equal scores: the wrong ones first.
+def match_clip(found: ClipDetections, truth: Truth, protocol: str) -> Verdicts:
+    """Which detections of a clip are right, and what they stand for."""
+    rule = RULES[protocol]
+    if rule.one_class:
+        found, truth = _one_class(found), _one_class(truth)
+    order = np.lexsort((-found.scores, found.frames))  # stable
+    boxes, labels, frames = found.boxes[order], found.labels[order], found.frames[order]
+    parts = [_close_pairs(boxes[s], labels[s], frames[s], truth, rule)
+             for s in (slice(i, i + CHUNK) for i in range(0, len(order), CHUNK))]
+    d = np.concatenate([part[0] + n * CHUNK for n, part in enumerate(parts)] or [np.zeros(0, int)])
+    g = np.concatenate([part[1] for part in parts] or [np.zeros(0, int)])
+    right, stands_for = _take(d, g, len(order), len(truth.labels))
+    kept = np.ones(len(order), bool)
+    if len(truth.ignored):
+        kept = (stands_for >= 0) | ~_in_regions(boxes, frames, truth)
+    return Verdicts(labels[kept].astype(np.int16), found.scores[order][kept], right[kept],
+                    frames[kept], stands_for[kept])
+
+
+def _close_pairs(boxes: Array, labels: Array, frames: Array, truth: Truth, rule: Rule
+                 ) -> tuple[Array, Array]:
+    """(K,), (K,): detections and objects of the same frame and class that overlap enough.
+
+    By detection, the largest overlap first; that one only unless the rule is tolerant.
+    """
+    d, g = _same_frame(frames, truth.frames)
+    same = labels[d] == truth.labels[g]
+    d, g = d[same], g[same]
+    there = truth.boxes[g].astype(np.float64)
+    iou, threshold = iou_inclusive(boxes[d].astype(np.float64), there), rule.iou
+    if rule.tolerant:
+        size = there[:, 2:] - there[:, :2] + 1                                        # (K, 2)
+        threshold = np.minimum(rule.iou, size.prod(1) / (size + PIXEL_TOLERANCE).prod(1))
+    close = iou >= threshold
+    d, g, iou = d[close], g[close], iou[close]
+    order = np.lexsort((g, -iou, d))
+    d, g = d[order], g[order]
+    first = slice(None) if rule.tolerant else _first_of_each(d)
+    return d[first], g[first]
+
+
+def _take(d: Array, g: Array, detections: int, objects: int) -> tuple[Array, Array]:
+    """(D,) right and (D,) object: one detection after the other takes the first that is free."""
+    right, taken = bytearray(detections), bytearray(objects)
+    stands_for = np.full(detections, -1, np.int32)
+    first = _first_of_each(d)
+    stands_for[d[first]] = g[first]
+    for one, other in zip(d.tolist(), g.tolist(), strict=True):
+        if not right[one] and not taken[other]:
+            right[one] = taken[other] = 1
+            stands_for[one] = other
+    return np.frombuffer(right, bool), stands_for
+
+
+def _first_of_each(d: Array) -> Array:
+    """Places where a new value starts in sorted d."""
+    return np.flatnonzero(np.diff(d, prepend=-1))
+
+
+def _in_regions(boxes: Array, frames: Array, truth: Truth) -> Array:
+    """(D,) bool: does an ignored region of its frame cover at least half of a detection?"""
+    d, r = _same_frame(frames, truth.ignored_frames)
+    inside, area, _ = overlaps(boxes[d].astype(np.float64), truth.ignored[r].astype(np.float64))
+    covered = np.zeros(len(boxes), bool)
+    covered[d[inside >= REGION * area]] = True
+    return covered
+
+
+def _same_frame(a: Array, b: Array) -> tuple[Array, Array]:
+    """All pairs (i, j) with a[i] == b[j], by rising i then j; a (D,), and b (G,) sorted."""
+    start = np.searchsorted(b, a)
+    count = np.searchsorted(b, a, side="right") - start
+    i = np.repeat(np.arange(len(a)), count)
+    before = np.cumsum(count) - count
+    return i, np.arange(len(i)) + np.repeat(start - before, count)
+
+
+def assemble(protocol: str, classes: Sequence[str], verdicts: Sequence[Verdicts],
+             truths: Sequence[Truth], lengths: Sequence[int]) -> MatchTable:
+    """The match table of clips of `lengths` frames."""
+    truth = join(truths, lengths)
+    objects = np.cumsum([0, *(len(t.labels) for t in truths)])
+    frames = np.cumsum([0, *lengths])
+    label = np.concatenate([v.label for v in verdicts])
+    score = np.concatenate([v.score for v in verdicts])
+    tp = np.concatenate([v.tp for v in verdicts])
+    order = _by_class_and_score(label, score, tp)
+    label, score, tp = label[order], score[order], tp[order]
+    frame = np.concatenate([v.frame + np.int32(f)
+                            for v, f in zip(verdicts, frames, strict=False)])[order]
+    stands_for = np.concatenate([np.where(v.object < 0, -1, v.object + np.int32(o))
+                                 for v, o in zip(verdicts, objects, strict=False)])[order]
+    if RULES[protocol].one_class:
+        classes, truth = (RULES[protocol].one_class,), _one_class(truth)
+    return MatchTable(protocol, tuple(classes), label, score, tp, frame, stands_for, truth,
+                      np.repeat(np.arange(len(lengths), dtype=np.int32), lengths))
+
+
+def _by_class_and_score(label: Array, score: Array, tp: Array) -> Array:
+    """Order of the detections: class by class, by falling score, equal scores the wrong ones first.
 
     The protocols leave ties open. Wrong first is the cautious order, and makes the result
     independent of the order of the frames.
     """
-    _, score, tp, _, _ = columns
-    return columns[:, np.lexsort((tp, -score))]
+    order = np.argsort(label, kind="stable")
+    bounds = np.cumsum([0, *np.bincount(label)])
+    for part in (slice(*pair) for pair in zip(bounds, bounds[1:], strict=False)):
+        mine = order[part]
+        order[part] = mine[np.lexsort((tp[mine], -score[mine]))]
+    return order
 
 
-def _match_frame(detections: Detections, target: Target, rule: Callable) -> Array:
-    """(3, D): label, score, right of one frame's detections, by falling score."""
-    scores = to_numpy(detections.scores).astype(np.float64)
-    order = np.argsort(-scores, kind="stable")
-    labels = to_numpy(detections.labels)[order]
-    truth = to_numpy(target.boxes).astype(np.float64)
-    iou = iou_inclusive(to_numpy(detections.boxes)[order].astype(np.float64), truth)  # (D, N)
-    iou = np.where(labels[:, None] == to_numpy(target.labels), iou, 0)
-    right = rule(iou, truth) if iou.size else np.zeros(len(labels), bool)
-    return np.stack([labels, scores[order], right])
+def _one_class(columns_: ClipDetections | Truth):
+    """The same boxes, all of class 1."""
+    return replace(columns_, labels=np.ones_like(columns_.labels))
 
 
-def _match_vid(iou: Array, truth: Array) -> Array:
-    """(D,) bool: of all detections whose best object is the same, the first with IoU >= 0.5."""
-    close = np.flatnonzero(iou.max(axis=1) >= IOU)
-    _, first = np.unique(iou[close].argmax(axis=1), return_index=True)
-    right = np.zeros(len(iou), bool)
-    right[close[first]] = True
-    return right
+# From tensors to columns --------------------------------------------------------------------------
 
 
-def _match_devkit(iou: Array, truth: Array) -> Array:
-    """(D,) bool: one after the other takes the best free object whose own threshold it meets."""
-    size = truth[:, 2:] - truth[:, :2] + 1                                        # (N, 2)
-    threshold = np.minimum(IOU, size.prod(1) / (size + PIXEL_TOLERANCE).prod(1))  # (N,)
-    close = np.where(iou >= threshold, iou, 0)
-    right = np.zeros(len(iou), bool)
-    for d in np.flatnonzero(close.any(axis=1)):
-        best = close[d].argmax()
-        right[d] = close[d, best] > 0
-        if right[d]:
-            close[:, best] = 0  # taken
-    return right
-
-
-def iou_inclusive(a: Array, b: Array) -> Array:
-    """(D, N) IoU of xyxy boxes (D, 4), (N, 4) whose last pixel counts, as in VOC and the devkit."""
-    low = np.maximum(a[:, None, :2], b[:, :2])
-    high = np.minimum(a[:, None, 2:], b[:, 2:])
-    inside = np.clip(high - low + 1, 0, None).prod(axis=2)
-    area_a, area_b = ((x[:, 2:] - x[:, :2] + 1).prod(axis=1) for x in (a, b))
-    return inside / (area_a[:, None] + area_b - inside)
-
-
-def to_numpy(tensor: Tensor) -> Array:
-    """The tensor as a NumPy array, from whatever device."""
-    return tensor.detach().cpu().numpy()
-
-
-def check_inputs(predictions: Sequence[Sequence], targets: Targets, classes: int) -> None:
-    """MSTError unless both are clips x frames of the same lengths and every frame is sound."""
+def columns(predictions: Predictions, targets: Targets, classes: int
+            ) -> tuple[list[ClipDetections], list[Truth]]:
+    """Both sides as columns, clip by clip; MSTError unless they fit each other and are sound."""
     check_lengths(predictions, targets)
-    for c, (detected, annotated) in enumerate(zip(predictions, targets, strict=True)):
-        for t, (detections, target) in enumerate(zip(detected, annotated, strict=True)):
-            _check_boxes(f"prediction, clip {c}, frame {t}", detections, classes)
-            _check_boxes(f"target, clip {c}, frame {t}", target, classes)
-            _check_scores(f"prediction, clip {c}, frame {t}", detections)
+    found = [flatten(clip, f"prediction, clip {c}", classes) for c, clip in enumerate(predictions)]
+    return found, [annotate(clip, f"target, clip {c}", classes) for c, clip in enumerate(targets)]
+
+
+def flatten(frames: Sequence[Detections | None], where: str, classes: int) -> ClipDetections:
+    """A clip's detections as columns, None for a skipped frame; MSTError if one is not sound."""
+    rows = [(np.zeros(0, int), np.zeros((0, 4), np.float32), np.zeros(0, np.float32),
+             np.zeros(0, np.int16))]
+    for t, item in enumerate(frames):
+        if item is not None:
+            boxes, scores, labels = (to_numpy(x) for x in (item.boxes, item.scores, item.labels))
+            n = len(boxes)
+            check_shapes(f"{where}, frame {t}", boxes=(boxes, (n, 4), "f"),
+                          scores=(scores, (n,), "f"), labels=(labels, (n,), "iu"))
+            rows.append((np.full(n, t), boxes, scores.astype(np.float32), labels))
+    frame, boxes, scores, labels = (np.concatenate(column) for column in zip(*rows, strict=True))
+    check_values(where, frame, boxes, labels, classes, scores)
+    counts = np.bincount(frame, minlength=len(frames)).astype(np.int32)
+    return ClipDetections(counts, np.array([item is None for item in frames], bool), boxes, scores,
+                          labels)
 
 
 def check_lengths(predictions: Sequence[Sequence], targets: Targets) -> None:
@@ -156,24 +269,35 @@ def check_lengths(predictions: Sequence[Sequence], targets: Targets) -> None:
         raise MSTError("no clips to evaluate; pass at least one")
 
 
-def _check_boxes(where: str, item: Detections | Target, classes: int) -> None:
-    """MSTError unless boxes are finite, ordered (N, 4) and labels (N,) within 1..classes."""
-    boxes, labels = to_numpy(item.boxes), to_numpy(item.labels)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise MSTError(f"{where}: boxes must be (N, 4) xyxy, got {boxes.shape}")
-    if labels.shape != boxes.shape[:1] or labels.dtype.kind not in "iu":
-        raise MSTError(f"{where}: labels must be integers ({len(boxes)},), one a box, "
-                       f"got {labels.dtype} {labels.shape}")
-    if not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
-        raise MSTError(f"{where}: a box of {boxes.shape} is not finite or has x2 < x1 or y2 < y1")
-    if labels.size and not (labels.min() >= 1 and labels.max() <= classes):
-        raise MSTError(f"{where}: labels {labels.shape} must be 1..{classes} (0 is background), "
-                       f"got {labels.min()}..{labels.max()}")
+# Several processes --------------------------------------------------------------------------------
 
 
-def _check_scores(where: str, detections: Detections) -> None:
-    """MSTError unless scores are finite and (D,), one a box."""
-    scores = to_numpy(detections.scores)
-    if scores.shape != (len(detections.boxes),) or not np.isfinite(scores).all():
-        raise MSTError(f"{where}: scores must be finite and ({len(detections.boxes)},), one a box, "
-                       f"got {scores.shape} with {np.isnan(scores).sum()} NaN")
+def share(function: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterator[R]:
+    """function(item) for every item, in order, computed by `jobs` processes; 1: by this one.
+
+    MSTError if a process dies, which is what a lack of memory looks like.
+    """
+    if jobs <= 1 or len(items) <= 1:
+        yield from map(function, items)
+        return
+    # A forked worker shares the memory of `function`, other systems cannot fork safely.
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    workers = ProcessPoolExecutor(min(jobs, len(items)), context, _prepare, (function,))
+    try:
+        yield from workers.map(_call, items)
+    except BrokenProcessPool:
+        raise MSTError(f"one of {jobs} processes ended early, perhaps for lack of memory; use "
+                       "fewer jobs") from None
+    finally:
+        workers.shutdown(cancel_futures=True)
+
+
+def _prepare(function: Callable) -> None:
+    """Make a worker ready: its function, and one thread, since the processes share the cores."""
+    global _function
+    torch.set_num_threads(1)
+    _function = function
+
+
+def _call(item):
+    return _function(item)

@@ -44,42 +44,59 @@ TINY = Config(
     test=TestConfig(window=5, stride=1, batch=4),
 )
 
-# The paper's own numbers. IV-B, IV-C: the section that states them; MEGA, RDN: unstated, taken from
-# that parent's public recipe; Table: the ablation that chose it. All of it needs a GPU.
+# The paper's own numbers. IV-A, III-B, ...: the section that states them. RDN, MEGA: unstated, from
+# that parent's public recipe (where MEGA's says nothing, maskrcnn-benchmark's). Table: the ablation
+# that chose it. docs/parameters.md: unstated, chosen so that the parameters of (g) fit the printed
+# 65.027 M. All of it needs a GPU.
 _PAPER_TRAIN = TrainConfig(
     steps=120_000,              # MEGA, 4 GPUs
-    batch=4, forward=1,         # MEGA: 4 GPUs, one clip each (IV-C)
+    batch=4, forward=1,         # IV-C: 4 GPUs, one reference each
     lr=1e-3,                    # MEGA
     supports=2, span=18,        # IV-C: two random supports within +- 18 frames
     optimizer="sgd", momentum=0.9, weight_decay=1e-4,  # IV-C
     warmup=500, decay_at=(2 / 3,),  # MEGA: x0.1 at 80k
     clip_norm=10.0,             # unstated; a guard, rarely reached
-    rois=128, proposals=300,    # IV-B: RoIs sampled of the reference, proposals kept
+    rois=128,                   # MEGA: RoIs sampled of the reference, a quarter objects
+    proposals=300,              # IV-B: "300 candidate boxes are generated in each frame"
     frozen=2,                   # MEGA: stem and conv2, and every batch norm
-    precision="float32",
+    precision="float32",        # unstated
     motion_loss=0.0, identity_loss=0.0,  # the paper has neither; DEVIATIONS.md 8 and 14
     log_every=20, save_every=2500,
 )
 PAPER = Config(
     profile="paper",
     data=DataConfig(),          # not used: the source is a folder
-    source=SourceConfig(format="imagenet", short_side=600, long_side=1000),  # IV-B
+    source=SourceConfig(
+        format="imagenet",      # IV-A: VID and the 30 classes of DET
+        short_side=600,         # IV-C
+        long_side=1000,         # MEGA
+    ),
     model=ModelConfig(
-        classes=30,             # ImageNet VID
-        backbone="resnet101", backbone_weights="torchvision",
+        classes=30,             # IV-A
+        backbone="resnet101",   # IV-B; resnext101_32x4d is the other
+        backbone_weights="torchvision",                                     # IV-C: ImageNet
         pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225),  # of those weights
         anchor_sizes=(64, 128, 256, 512), anchor_ratios=(0.5, 1.0, 2.0),    # IV-B: 12 a location
+        rpn_channels=0,         # MEGA: as many as conv4, 1024
         rpn_nms=0.7,            # IV-B
         rpn_pre_nms=6000, rpn_batch=256,                                    # MEGA
         reference_proposals=300,  # IV-B
-        support_proposals=75,   # RDN
-        roi_reduce=256, roi_size=7, width=1024,                             # IV-B; DEVIATIONS.md 2
-        score_threshold=0.001, nms=0.5, detections=300,                     # MEGA
-        dalign_mid=64, dalign_residual=False, dalign_bound=0.0,             # Table IV: 1.956 M
-        frame_width=256, frame_heads=16, frame_init="zero",                 # unstated
-        heads=16, relation_layers=2, geometry="size",                       # RDN; Eq. 9
-        instance_rule="label",  # IV-C, literal: it leaks, DEVIATIONS.md 13
-        instance_k=20, instance_r=0.2,                                      # Tables VI and VII
+        support_proposals=75,   # III-C: "top-K"; RDN's number
+        roi_reduce=256, roi_size=7,                                         # RDN; DEVIATIONS.md 2
+        width=512,              # RDN and MEGA: 1024; DEVIATIONS.md 19
+        score_threshold=0.001, detections=300,                              # MEGA
+        nms=0.5,                # IV-C
+        dalign_layout=2,        # III-B: four deformable layers
+        dalign_mid=64,          # Table IV: 1.956 M
+        dalign_residual=False, dalign_bound=0.0,                            # III-B, Eq. 2
+        frame_width=512, frame_heads=16,                                    # docs/parameters.md
+        frame_query="all",      # Table IX
+        frame_init="zero",      # unstated
+        heads=16,               # RDN; III-A: "multi-layer and multi-head"
+        relation_layers=2,      # IV-B
+        geometry="size",        # Eq. 9
+        instance_rule="label",  # III-C, literal: it leaks, DEVIATIONS.md 13
+        instance_k=20, instance_r=0.2,                                      # IV-C, Tables VI, VII
     ),
     pretrain=replace(_PAPER_TRAIN, supports=0),  # (a) alone; the paper has no pretraining
     train=_PAPER_TRAIN,

@@ -3,218 +3,236 @@ IV-C).
 
 At `mini` scale the detector is first trained on single frames; each variant, (a) included, then
 takes the same number of further steps from there with conv1-4 frozen, whose maps are computed once
-and kept (DEVIATIONS.md 3). Every step draws its batch and its random numbers from (seed, step)
-alone: a resumed run repeats itself bit by bit.
+and kept (DEVIATIONS.md 3). Every step draws its windows and its random numbers from (seed, step)
+alone: a resumed run repeats itself bit by bit. `mstlib.loader` brings the data, `mstlib.update`
+takes a step, `mstlib.distributed` joins processes, `mstlib.trainlog` keeps state and log.
 """
 
-import csv
-import hashlib
 import time
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from mstlib.batches import Batch, image_batch, kept_maps, map_batch
+from mstlib.batches import (
+    Pick,
+    Window,
+    first_rows,
+    image_window,
+    kept_maps,
+    map_window,
+    reference_ends,
+    references_of,
+)
+from mstlib.checkpoint import load_weights
 from mstlib.config import Config, Levels, MSTError, TrainConfig
 from mstlib.data.clip import Clip
-from mstlib.fileio import write_via
+from mstlib.data.dataset import BadFile
+from mstlib.distributed import ELSEWHERE, explained, processes, say, sigterm, warn
+from mstlib.loader import Feed, Step, steps
 from mstlib.model.backbone import freeze_batch_norms
+from mstlib.model.backbone_weights import load_backbone_weights
 from mstlib.model.detector import MST, build_model
-from mstlib.model.losses import losses_of
 from mstlib.progress import progress
+from mstlib.trainlog import SlowData, Training, board, digest, load_state, save_bad_batch
+from mstlib.update import BadStep, WindowLosses, make_optimizer, make_scaler, train_step
 
-GAUGES = ("offset", "drift")  # logged, not minimised
-DRIFT_LIMIT = 3.0  # |F'-F| / |F| at which DAlign has run away: it erases what it should align
+LEVELS = ("dalign.", "frame.", "proposal.", "instance.")  # what (a) lacks
+HEADS = ("head.",)  # sized by the number of classes
+
+
+@dataclass(frozen=True)
+class How:
+    """How a training runs on its machine; nothing here decides what is learnt.
+
+    workers: processes of the loader, for each training process. skip_bad: unreadable files are
+    counted and other windows drawn. tensorboard: folder for its events. device: auto, cpu or cuda.
+    """
+
+    workers: int = 0
+    skip_bad: bool = False
+    tensorboard: Path | None = None
+    device: str = "cpu"
+
+
+PLAINLY = How()
+
+
+class Stopped(MSTError):
+    """The training was asked to stop (SIGTERM) and has saved its state."""
+
+    exit_code = 143  # 128 + SIGTERM, as shells count
 
 
 # ---- the loop ----------------------------------------------------------------------------------
 
 
-def learning_rate(step: int, recipe: TrainConfig) -> float:
-    """Linear warm-up, then x0.1 at the given shares of the steps (Sec. IV-C, scaled down)."""
-    warm = min(1.0, (step + 1) / max(1, recipe.warmup))
-    return recipe.lr * warm * 0.1 ** sum(step >= at * recipe.steps for at in recipe.decay_at)
+def fit(model: MST, feed: Feed, out: Path, text: str, how: How = PLAINLY) -> dict:
+    """Train `model` on the steps of `feed`, saving to `out`; returns {"step", "wall_s", "log"}.
 
-
-def make_optimizer(model: MST, recipe: TrainConfig) -> torch.optim.Optimizer:
-    """SGD (or AdamW) over what is trained, one group a module with its own multiplier of the
-    rate."""
-    groups: dict[float, list[Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            scale = next((s for key, s in recipe.lr_scale.items() if name.startswith(key)), 1.0)
-            groups.setdefault(scale, []).append(parameter)
-    groups = [{"params": p, "scale": s} for s, p in groups.items()]
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay)
-    raise MSTError(f"unknown optimizer '{recipe.optimizer}'; choose sgd or adamw")
-
-
-def total(losses: dict[str, Tensor], recipe: TrainConfig) -> Tensor:
-    """The weighted sum of the losses."""
-    weights = {"motion": recipe.motion_loss, "identity": recipe.identity_loss}
-    return sum(weights.get(name, 1.0) * loss for name, loss in losses.items() if name not in GAUGES)
-
-
-def step_seed(seed: int, step: int) -> int:
-    """One number for (seed, step); distinct for every step of every seed."""
-    return seed * 1_000_003 + step
-
-
-def train_step(model: MST, batch: Batch, optimizer: torch.optim.Optimizer, recipe: TrainConfig,
-               step: int) -> dict[str, float]:
-    """One update; returns the losses as numbers. MSTError if a loss is not finite."""
-    windows = batch.windows.to(next(model.parameters()).device)
-    if windows.dtype == torch.uint8:
-        windows = model.c4(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
-    losses = losses_of(model, windows, batch.size, batch.targets)
-    loss = total(losses, recipe)
-    if not torch.isfinite(loss):
-        values = ", ".join(f"{k} {float(v.detach()):.3g}" for k, v in losses.items())
-        raise MSTError(f"loss is not finite at step {step} ({values}); try a lower train.lr")
-    if losses.get("drift", 0) > DRIFT_LIMIT:
-        raise MSTError(f"DAlign ran away at step {step}: |F'-F| is {float(losses['drift']):.1f} "
-                       f"|F|; lower its rate, e.g. train.lr_scale={{'dalign': 0.1}}")
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(step, recipe) * group["scale"]
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-    optimizer.step()
-    return {k: float(v.detach()) for k, v in losses.items()} | {"norm": float(norm)}
-
-
-def fit(model: MST, next_batch: Callable[[torch.Generator], Batch], recipe: TrainConfig, seed: int,
-        out: Path, text: str, resume: bool = True) -> dict:
-    """Train `model` for recipe.steps steps, saving to `out`; returns {"wall_s", "log"}.
-
-    With `resume`, an interrupted run goes on from its last save and ends with the same weights as
-    an uninterrupted one; MSTError if `out` holds another run's state. A log of the losses lies
-    beside it as CSV.
+    An interrupted run goes on from its last save and ends with the same weights as an uninterrupted
+    one. MSTError if `out` holds another run's state, a file is at fault or a step must not be
+    taken; Stopped after SIGTERM. A log of the losses lies beside `out` as CSV.
     """
-    run = f"seed {seed}, start {digest(model.state_dict())}, {recipe}"
-    optimizer = make_optimizer(model, recipe)
-    state = {"step": 0, "wall_s": 0.0, "log": []}
-    if resume and out.exists():
-        saved = load_state(out)
-        if saved["run"] != run:
-            raise MSTError(f"{out}: holds another run (settings, seed or start differ); delete it "
-                           f"to train anew or choose another place")
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        state = {k: saved[k] for k in state}
-    begun, sums = time.monotonic() - state["wall_s"], {}
-    first = state["step"]
-    for step in progress(range(first, recipe.steps), text, recipe.steps, first):
-        generator = torch.Generator().manual_seed(step_seed(seed, step))
-        with torch.random.fork_rng(devices=[]):  # torchvision's samplers draw from the global state
-            torch.manual_seed(step_seed(seed, step))
-            values = train_step(model, next_batch(generator), optimizer, recipe, step)
-        for k, v in values.items():
-            sums.setdefault(k, []).append(v)
-        if (step + 1) % recipe.log_every == 0:
-            state["log"].append({"step": step + 1} | {k: sum(v) / len(v) for k, v in sums.items()})
-            sums = {}
-        state["step"] = step + 1
-        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
-            state["wall_s"] = time.monotonic() - begun
-            save_state(out, state | {"run": run, "model": model.state_dict(),
-                                     "optimizer": optimizer.state_dict()})
-    write_log(out.with_suffix(".csv"), state["log"])
-    return state
+    recipe, start = feed.recipe, digest(model.state_dict())
+    run = f"seed {feed.seed}, start {start}, data {feed.digest()}, {model.model_config}, {recipe}"
+    with processes(how.device) as group, explained(), sigterm() as asked:
+        feed, model = feed.share(group.rank, group.world), model.to(group.device)
+        optimizer, scaler = make_optimizer(model, recipe), make_scaler(recipe, group.device)
+        training = Training(run, out, group, model, optimizer, scaler)
+        training.resume()
+        losses = group.shared(WindowLosses(model, recipe.precision), model.levels.temporal)
+        writer = board(None if group.rank else how.tensorboard, training.step)
+        data = steps(feed, range(training.step, recipe.steps), how.workers)
+        begun, mark, slow = time.monotonic() - training.wall_s, time.monotonic(), SlowData()
+        for item in data if group.rank else progress(data, text, recipe.steps, training.step):
+            waited = time.monotonic() - mark
+            go_on(training, item, asked.is_set(), recipe.steps)
+            values = take(training, item, losses, feed)
+            spent, training.wall_s = time.monotonic() - mark, time.monotonic() - begun
+            training.log.add(values, item, waited, spent, how.workers)
+            slow.add(waited, spent)
+            if training.step % recipe.log_every == 0:
+                training.log.close_row(training.step, group, writer)
+            if training.step % recipe.save_every == 0 or training.step == recipe.steps:
+                training.save()
+            mark = time.monotonic()
+        say(training.log.bad_lines())
+    return {"step": training.step, "wall_s": training.wall_s, "log": training.log.rows}
 
 
-def digest(tensors: dict[str, Tensor]) -> str:
-    """Eight hex digits that tell sets of weights apart."""
-    sha = hashlib.sha256()
-    for name, tensor in tensors.items():
-        sha.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    return sha.hexdigest()[:8]
+def go_on(training: Training, item: Step | MSTError, asked: bool, steps: int) -> None:
+    """Returns if all processes have their data and none is asked to stop; otherwise all raise."""
+    failed, stop = training.group.any(isinstance(item, MSTError), asked)
+    if stop:
+        training.save()
+        raise Stopped(f"stopped by SIGTERM after step {training.step} of {steps}; {training.out} "
+                      "holds the state, and the same command goes on from there")
+    if failed:
+        raise item if isinstance(item, MSTError) else MSTError(ELSEWHERE)
 
 
-def write_log(path: Path, log: list[dict[str, float]]) -> None:
-    """The training log as CSV; a loss that was absent in a stretch is an empty cell."""
-    names = list(dict.fromkeys(k for row in log for k in row))
-    with write_via(path) as tmp, tmp.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows({k: round(v, 5) for k, v in row.items()} for row in log)
-
-
-def save_state(path: Path, state: dict) -> None:
-    """A training checkpoint, written whole or not at all."""
-    with write_via(path) as tmp:
-        try:
-            torch.save(state, tmp)
-        except RuntimeError as error:  # what torch makes of a full disk
-            raise OSError(f"torch could not save ({error})".splitlines()[0]) from error
-
-
-def load_state(path: Path) -> dict:
-    """A training checkpoint, read without executing code; MSTError if missing or damaged."""
-    if not path.exists():
-        raise MSTError(f"{path}: no such checkpoint; train it first (mst pretrain, mst train)")
+def take(training: Training, item: Step, losses: torch.nn.Module, feed: Feed) -> dict[str, float]:
+    """The next step; MSTError naming the file that keeps its batch if it must not be taken."""
+    now = training
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise MSTError(f"{path}: not a readable checkpoint ({type(error).__name__}); "
-                       f"delete it and train again") from error
+        values = train_step(now.model, item.batches, now.optimizer, feed.recipe, now.step,
+                            feed.seed, losses, now.scaler, now.group)
+    except BadStep as error:
+        kept = save_bad_batch(now.out, now.step, error.batch, error.losses, now.group.rank)
+        raise MSTError(f"{error}; its batch is kept in {kept}") from error
+    now.step += 1
+    return values
 
 
 # ---- the two trainings -------------------------------------------------------------------------
 
 
-def pretrain(config: Config, clips: Sequence[Clip], seed: int, out: Path, resume: bool = True
+def pretrain(config: Config, clips: Sequence[Clip], seed: int, out: Path, how: How = PLAINLY
              ) -> dict:
-    """Single-frame pretraining of variant (a) from nothing; batch norms learn here only."""
+    """Single-frame pretraining of variant (a), from nothing or from published backbone weights;
+    only without those its batch norms learn."""
     recipe = config.pretrain  # as the single-frame variant's only training
-    model = build_model(replace(config, levels=Levels(), train=recipe), seed)
-    model.train()
-    return fit(model, lambda g: image_batch(clips, recipe, 0, g), recipe, seed, out,
-               f"pretraining, seed {seed}", resume)
+    model = build_model(replace(config, levels=Levels(), train=recipe), seed).train()
+    start_from(model, None, recipe)
+    read = partial(image_window, clips)
+    return fit(model, feed_of(config, clips, recipe, 0, seed, read, how), out,
+               f"pretraining, seed {seed}", how)
 
 
-def start_from(model: MST, weights: dict[str, Tensor], source: str) -> None:
-    """Load what the pretrained detector shares with `model`; its new levels keep their start."""
-    own, levels = model.state_dict(), ("dalign.", "frame.", "proposal.", "instance.")
-    wrong = [k for k in own if k not in weights and not k.startswith(levels)]
+def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path | None, out: Path,
+                  how: How = PLAINLY) -> dict:
+    """Train the variant `config.levels` from the detector `init`, a training state (.pt) or
+    exported weights (.safetensors).
+
+    With train.frozen = 4, conv1-4 stays as it is; on MiniVID its maps are then computed once and
+    kept beside `init` (those of a large data set would not fit). Where nothing is loaded, neither
+    `init` nor backbone weights, nothing is frozen and batch norms learn too.
+    """
+    model, recipe = build_model(config, seed).train(), config.train
+    warn_without_ids(model, clips)
+    start_from(model, init, recipe)
+    read = partial(image_window, clips)
+    if init and recipe.frozen >= 4 and config.source.format == "minivid":
+        where = init.with_name(f"{init.stem}-{digest(model.backbone.state_dict())}.conv4.npy")
+        maps, size = kept_maps(model, clips, where), tuple(clips[0].frame(0).shape[-2:])
+        read = partial(map_window, clips, maps, first_rows(clips), size)
+    supports = recipe.supports if config.levels.temporal else 0
+    return fit(model, feed_of(config, clips, recipe, supports, seed, read, how), out,
+               f"{config.profile} training, seed {seed}", how)
+
+
+def feed_of(config: Config, clips: Sequence[Clip], recipe: TrainConfig, supports: int, seed: int,
+            read: Callable[[Pick], Window], how: How) -> Feed:
+    """The windows of a training. MiniVID draws clips evenly, other data their references: clips
+    there differ in length, down to still images."""
+    ends = None if config.source.format == "minivid" else reference_ends(clips)
+    return Feed(clips, recipe, supports, seed, read, ends, how.skip_bad)
+
+
+def warn_without_ids(model: MST, clips: Sequence[Clip]) -> None:
+    """One warning if the data has no track ids and the model would learn from them."""
+    if (model.dalign or model.instance) and not any(map(has_ids, clips[::1 + len(clips) // 100])):
+        warn("the data has no track ids: DAlign's motion loss and what the instance level learns "
+             "from ids are left out")
+
+
+def has_ids(clip: Clip) -> bool:
+    """Does the first frame that may be a reference have track ids? Not if it is unreadable."""
+    try:
+        return any(bool((clip.target(t).ids >= 0).any()) for t in references_of(clip)[:1])
+    except BadFile:
+        return False
+
+
+# ---- what training starts from -----------------------------------------------------------------
+
+
+def start_from(model: MST, init: Path | None, recipe: TrainConfig) -> None:
+    """Load `init` or else published backbone weights, then freeze the first `recipe.frozen` stages
+    of the backbone and all batch norms (Sec. IV-C); with nothing to load, nothing is frozen."""
+    if init is not None:
+        load_shared(model, detector_weights(init), str(init))
+    elif model.model_config.backbone_weights:
+        say(load_backbone_weights(model.backbone, model.model_config))
+    else:
+        return
+    freeze_batch_norms(model)
+    for stage in model.backbone.c4_modules()[: recipe.frozen]:
+        stage.requires_grad_(False)
+
+
+def detector_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in a training state (.pt) or an exported file (.safetensors); MSTError if it
+    holds none."""
+    if path.suffix == ".safetensors":
+        return load_weights(path)[0].state_dict()
+    state = load_state(path)
+    if "model" not in state:
+        raise MSTError(f"{path}: not a training state of mstlib; give one that mst pretrain or "
+                       "mst train wrote, or exported weights (.safetensors)")
+    return state["model"]
+
+
+def load_shared(model: MST, weights: dict[str, Tensor], source: str) -> None:
+    """Load what a detector shares with `model`; levels that it lacks keep their start.
+
+    So do, with one warning, heads of another number of classes: fine-tuning on one's own classes.
+    MSTError if anything else differs.
+    """
+    own = model.state_dict()
+    heads = [k for k in own if k.startswith(HEADS) and k in weights
+             and own[k].shape != weights[k].shape]
+    weights = {k: v for k, v in weights.items()
+               if k not in heads and (k in own or not k.startswith(LEVELS))}
+    wrong = [k for k in own if k not in weights and not k.startswith(LEVELS) and k not in heads]
     wrong += [k for k in weights if k not in own or own[k].shape != weights[k].shape]
     if wrong:
         raise MSTError(f"{source}: does not fit this model, first key at fault {wrong[0]}; "
                        f"was it pretrained with other settings or another profile?")
+    if heads:
+        warn(f"{source}: has another number of classes; {', '.join(heads)} start anew")
     model.load_state_dict(weights, strict=False)
-
-
-def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path | None, out: Path,
-                  resume: bool = True) -> dict:
-    """Train the variant `config.levels` from the pretrained detector `init`.
-
-    With train.frozen = 4, conv1-4 stays as it is and its maps are kept beside `init`; without
-    it all modules are trained at once, as in the paper. init None: all of it from nothing, batch
-    norms too.
-    """
-    model, recipe = build_model(config, seed), config.train
-    supports = recipe.supports if config.levels.temporal else 0
-    text = f"{config.profile} training, seed {seed}"
-    if (model.dalign or model.instance) and not any((c.target(0).ids >= 0).any() for c in clips):
-        warnings.warn("the data has no track ids: DAlign's motion loss and what the instance level "
-                      "learns from ids are left out", stacklevel=2)
-    model.train()
-    if init is not None:
-        start_from(model, load_state(init)["model"], str(init))
-        freeze_batch_norms(model)
-    if init is None or recipe.frozen < 4:
-        return fit(model, lambda g: image_batch(clips, recipe, supports, g), recipe, seed, out,
-                   text, resume)
-    for module in model.backbone.c4_modules():
-        module.requires_grad_(False)
-    where = init.with_name(f"{init.stem}-{digest(model.backbone.state_dict())}.conv4.npy")
-    maps, size = kept_maps(model, clips, where), tuple(clips[0].frame(0).shape[-2:])
-    return fit(model, lambda g: map_batch(clips, maps, size, recipe, supports, g), recipe, seed,
-               out, text, resume)

@@ -22,24 +22,28 @@ def mst(monkeypatch, *words: str) -> int:
     return caught.value.code or 0
 
 
+ALL = COMMANDS | {f"data {name}": command for name, command in COMMANDS["data"].commands.items()}
+
+
 def examples(name: str) -> list[list[str]]:
     """The words of the examples in a command's help, without `mst` itself."""
-    lines = COMMANDS[name].help.split("Example:")[1].splitlines()
+    lines = ALL[name].help.split("Example:")[1].splitlines()
     return [shlex.split(line)[1:] for line in lines if line.strip().startswith("mst ")]
 
 
 def test_every_command_is_there():
-    wanted = ("check compare cost data evaluate index info notebook notebooks picture pretrain "
-              "reproduce table train")
+    wanted = ("check compare cost data evaluate import index info notebook notebooks picture "
+              "pretrain reproduce table train")
     assert sorted(COMMANDS) == wanted.split()
 
 
-@pytest.mark.parametrize("name", sorted(COMMANDS))
+@pytest.mark.parametrize("name", sorted(ALL))
 def test_examples_in_help_are_valid_commands(name):
     assert examples(name), f"the help of {name} has no example"
     for words in examples(name):
-        assert words[0] == name
-        COMMANDS[name].make_context(name, words[1:])  # parses and converts, runs nothing
+        depth = len(name.split())
+        assert words[:depth] == name.split()
+        ALL[name].make_context(name, words[depth:])  # parses and converts, runs nothing
 
 
 def test_help_does_not_wait_for_torch():

@@ -26,7 +26,8 @@ def test_the_readme_tells_the_verdicts_of_the_claims_table():
         assert (f"\n- {verdict}: " in README) == bool(names)
 
 
-@pytest.mark.parametrize("page", ["README.md", "DEVIATIONS.md", "results/minivid/README.md"])
+@pytest.mark.parametrize("page", ["README.md", "DEVIATIONS.md", "results/minivid/README.md",
+                                  *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]

@@ -120,9 +120,81 @@ def test_slices():
     stored = metrics([detections], [targets], ["thing"])
     assert stored["slices"] == {
         "all": pytest.approx(33.3333), "clean": 100, "deteriorated": 0, "motion blur": 0,
-        "defocus": None, "occlusion": 0, "rare pose": 0}
+        "defocus": None, "occlusion": 0, "rare pose": 0, "slow motion": pytest.approx(33.3333),
+        "medium motion": None, "fast motion": None, "small objects": pytest.approx(33.3333),
+        "medium objects": None, "large objects": None}
+    assert stored["objects"]["classes"] == {"thing": 3}
+    assert stored["objects"]["slices"]["deteriorated"] == 2
     assert stored["per_class"] == {"thing": stored["mAP"]}
     json.dumps(stored, allow_nan=False)
+
+
+SMALL, LARGE = (0, 0, 9, 9), (100, 100, 299, 299)
+SLICED = {  # detections beside one on LARGE at .9 and one on SMALL at .6 -> AP of small, of large
+    "nothing else": ([], 100, 100),
+    "a duplicate of the large object": ([(1, .8, LARGE)], 100, 100),  # large: wrong, but after .9
+    "a better duplicate": ([(1, .95, (100, 100, 299, 298))], 100, 100),
+    "a false alarm counts in both": ([(1, .95, FAR)], 50, 50),
+    "a false alarm between the two": ([(1, .7, FAR)], 50, 100),
+    "a duplicate of the small object": ([(1, .5, SMALL)], 100, 100),
+}
+
+
+@pytest.mark.parametrize("protocol", ["vid", "vid-devkit", "uavdt"])
+@pytest.mark.parametrize("name", SLICED)
+def test_objects_outside_of_a_slice_are_neither_right_nor_wrong(name, protocol):
+    more, small, large = SLICED[name]
+    seen = [found((1, .9, LARGE), (1, .6, SMALL), *more)]
+    slices = metrics([seen], [[target((1, SMALL), (1, LARGE))]], ["thing"], protocol)["slices"]
+    assert (slices["small objects"], slices["large objects"]) == (small, large)
+
+
+def test_uavdt_is_one_class_at_seven_tenths():
+    # Seven of ten rows: 70 / 100. The class of a vehicle does not matter.
+    for rows, expected in [(7, 100), (6, 0)]:
+        result = evaluate([[found((2, .9, (0, 0, 9, rows - 1)))]], [[target((1, BOX))]],
+                          ["car", "truck"], "uavdt")
+        assert result.per_class == {"vehicle": expected} and result.mAP == expected
+
+
+REGION = (50, 50, 59, 54)  # the upper half of FAR
+IGNORING = {  # a detection at .9 beside the right one at .8 -> AP
+    "half of it in the region": ((1, FAR), 100),
+    "less than half of it": ((1, (50, 50, 59, 60)), 50),
+    "all of it, of another class": ((2, (50, 50, 52, 52)), 100),
+    "elsewhere": ((1, (80, 80, 89, 89)), 50),
+}
+
+
+@pytest.mark.parametrize("protocol", ["vid", "vid-devkit", "uavdt", "coco"])
+@pytest.mark.parametrize("name", IGNORING)
+def test_what_lies_in_an_ignored_region_does_not_count(name, protocol):
+    (label, box), expected = IGNORING[name]
+    where = (50, 50, 60, 55) if protocol == "coco" else REGION  # continuous: no last pixel there
+    box = tuple(b + (protocol == "coco") * (k > 1) for k, b in enumerate(box))
+    truth = target((1, (0, 0, 20, 20)), (2, (20, 20, 50, 50)), ignored=[where])
+    seen = found((label, .9, box), (1, .8, (0, 0, 20, 20)), (2, .8, (20, 20, 50, 50)))
+    result = evaluate([[seen]], [[truth]], ["car", "truck"], protocol)
+    got = result.extra["AP50"] if protocol == "coco" else result.mAP
+    if protocol == "uavdt" and expected == 50:
+        expected = 100 * 2 / 3  # one class: two objects right after one wrong
+    elif expected == 50:
+        expected = 75           # the other class is perfect
+    assert got == pytest.approx(expected, abs=0.5 if protocol == "coco" else 1e-9)
+
+
+@pytest.mark.parametrize("protocol", ["vid", "vid-devkit", "uavdt"])
+def test_an_object_in_an_ignored_region_counts(protocol):
+    truth = target((1, FAR), (1, BOX), ignored=[FAR])
+    # Right at .9, its duplicate at .8 wrong although in the region; right at .7: 1/2 + 1/2 * 2/3.
+    seen = found((1, .9, FAR), (1, .8, FAR), (1, .7, BOX))
+    assert evaluate([[seen]], [[truth]], ["car"], protocol).mAP == pytest.approx(100 * 5 / 6)
+
+
+def test_a_region_is_of_its_frame():
+    truth = [target((1, BOX)), target(ignored=[FAR])]
+    assert ap([found((1, .9, FAR), (1, .8, BOX)), found()], truth) == 50
+    assert ap([found((1, .8, BOX)), found((1, .9, FAR))], truth) == 100
 
 
 @pytest.mark.parametrize("protocol", ["vid", "vid-devkit", "coco"])
@@ -152,7 +224,7 @@ def test_proposal_recall():
 GOOD = found((1, .9, BOX))
 NAN = float("nan")
 DAMAGED = {
-    "NaN box": (found((1, .9, (0, 0, NAN, 9))), "not finite"),
+    "NaN box": (found((1, .9, (0, 0, NAN, 9))), "nan.*not finite"),
     "NaN score": (found((1, NAN, BOX)), "1 NaN"),
     "five columns": (Detections(torch.zeros(12, 5), GOOD.scores, GOOD.labels), r"\(12, 5\)"),
     "scores too long": (Detections(GOOD.boxes, torch.zeros(2), GOOD.labels), r"\(2,\)"),
@@ -194,3 +266,5 @@ def test_damaged_targets_lengths_masks_and_names():
     flagless = Target(two[0].boxes, two[0].labels, two[0].ids, torch.zeros(1, 3), two[0].centres)
     with pytest.raises(MSTError, match=r"clip 0, frame 0: flags must be \(1, 4\)"):
         slice_masks([[flagless]])
+    with pytest.raises(MSTError, match="clip 0, frame 0: box .*nan.* not finite"):
+        evaluate([one], [[target((1, BOX), ignored=[(0, 0, NAN, 5)])]], ["a"])

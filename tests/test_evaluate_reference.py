@@ -1,11 +1,12 @@
 """Evaluation against independent code: the definition in loops, and pycocotools run directly."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 import torch
-from evaluation_cases import BOX, found, naive_map, random_split, target
+from evaluation_cases import BOX, FAR, found, naive_map, random_split, target, with_regions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,17 +15,58 @@ from mstlib.evaluate import (
     average_precisions,
     bootstrap_maps,
     bootstrap_slices,
+    coco_metrics,
+    deteriorated_frames,
     evaluate,
-    match,
+    metrics,
     resample_weights,
 )
+from mstlib.matching import columns, match
+
+MATCHED = ("vid", "vid-devkit", "uavdt")
 
 
+@pytest.mark.parametrize("protocol", MATCHED)
 @pytest.mark.parametrize("seed", range(6))
-def test_equals_the_definition(seed):
+def test_equals_the_definition(seed, protocol):
     predictions, targets = random_split(seed)
-    expected = naive_map(predictions, targets, 3)
-    assert evaluate(predictions, targets, "abc").mAP == pytest.approx(expected, abs=1e-9)
+    targets = with_regions(targets, seed) if seed % 2 else targets
+    expected = naive_map(predictions, targets, 3, protocol)
+    assert evaluate(predictions, targets, "abc", protocol).mAP == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("protocol", MATCHED)
+@pytest.mark.parametrize("seed", range(4))
+def test_slices_of_objects_equal_the_definition(seed, protocol):
+    predictions, targets = random_split(seed, clips=8)
+    targets = with_regions(targets, seed)
+    slices = metrics(predictions, targets, "abc", protocol)["slices"]
+    for name, low, high in [("small objects", 0, 1024), ("medium objects", 1024, 9216)]:
+        expected = naive_map(predictions, targets, 3, protocol, lambda box, low=low, high=high:
+                             low <= (box[2] - box[0]) * (box[3] - box[1]) < high)
+        assert slices[name] == pytest.approx(expected, abs=1e-4)
+    assert slices["large objects"] is None  # none of 96 x 96
+
+
+@pytest.mark.parametrize("protocol", MATCHED)
+def test_chunks_of_detections_do_not_matter(protocol, monkeypatch):
+    predictions, targets = random_split(3, clips=8, frames=9)
+    targets = with_regions(targets, 3)
+    whole = metrics(predictions, targets, "abc", protocol)
+    monkeypatch.setattr("mstlib.matching.CHUNK", 3)
+    assert metrics(predictions, targets, "abc", protocol) == whole
+
+
+def test_a_detection_remembers_its_object():
+    truth = [[target((1, BOX)), target((2, FAR), (1, BOX))]]
+    seen = [[found((1, .9, BOX)), found((1, .8, BOX), (1, .7, BOX), (1, .6, FAR), (2, .5, FAR))]]
+    for protocol in ("vid", "vid-devkit"):
+        table = match(seen, truth, "ab", protocol)
+        assert table.label.tolist() == [1, 1, 1, 1, 2]      # class by class, by falling score
+        assert table.tp.tolist() == [True, True, False, False, True]
+        assert table.object.tolist() == [0, 2, 2, -1, 1]    # the duplicate stands for it too
+        assert table.frame.tolist() == [0, 1, 1, 1, 1]
+        assert table.truth.frames.tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -36,6 +78,28 @@ def test_bootstrap_equals_evaluating_resampled_videos(seed):
         drawn = np.repeat(np.arange(len(targets)), weights)
         expected = naive_map([predictions[c] for c in drawn], [targets[c] for c in drawn], 3)
         assert got == pytest.approx(expected, abs=1e-9)
+
+
+def test_chunks_of_resamples_do_not_matter(monkeypatch):
+    predictions, targets = random_split(1, clips=6)
+    table = match(predictions, targets, "abc")
+    whole = bootstrap_maps(table, 30)
+    monkeypatch.setattr("mstlib.evaluate.CHUNK", 1)
+    assert bootstrap_maps(table, 30) == pytest.approx(whole, abs=1e-9)
+
+
+def test_bootstrap_of_deteriorated_frames_equals_evaluating_them():
+    predictions, targets = random_split(8, clips=6)
+    table = match(predictions, targets, "abc")
+    stored = bootstrap_slices(table, resamples=15, seed=3)
+    frames = deteriorated_frames(targets)
+    starts = np.cumsum([0, *map(len, targets)])
+    parts = [[[f for f, kept in zip(clip, frames[s:], strict=False) if kept]
+              for clip, s in zip(side, starts, strict=False)] for side in (predictions, targets)]
+    for weights, got in zip(resample_weights(6, 15, 3), stored["deteriorated"], strict=True):
+        drawn = np.repeat(np.arange(6), weights)
+        expected = naive_map(*([side[c] for c in drawn] for side in parts), 3)
+        assert (got is None and np.isnan(expected)) or got == pytest.approx(expected, abs=0.006)
 
 
 def test_bootstrap_is_paired_and_repeatable():
@@ -51,7 +115,7 @@ def test_bootstrap_is_paired_and_repeatable():
 
 def test_bootstrap_of_a_slice_without_objects():
     predictions, targets = [[found((1, .9, BOX))]] * 2, [[target((1, BOX))]] * 2
-    stored = bootstrap_slices(match(predictions, targets, ["thing"]), targets, resamples=3)
+    stored = bootstrap_slices(match(predictions, targets, ["thing"]), resamples=3)
     assert stored == {"all": [100.0] * 3, "clean": [100.0] * 3, "deteriorated": [None] * 3}
 
 
@@ -69,6 +133,10 @@ def coco_reference(predictions, targets, folder, images=None):
             truth["annotations"].append({
                 "id": len(truth["annotations"]) + 1, "image_id": image, "category_id": k,
                 "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0})
+        for (x1, y1, x2, y2), k in itertools.product(t.ignored.tolist(), (1, 2, 3)):
+            truth["annotations"].append({
+                "id": len(truth["annotations"]) + 1, "image_id": image, "category_id": k,
+                "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 1})
         for (x1, y1, x2, y2), s, k in zip(*(x.tolist() for x in (d.boxes, d.scores, d.labels)),
                                           strict=True):
             seen.append({"image_id": image, "category_id": k, "score": s,
@@ -96,6 +164,23 @@ def test_coco_equals_a_direct_run(tmp_path, capsys):
     assert np.mean(list(result.per_class.values())) == pytest.approx(result.extra["AP50"])
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_coco_in_small_chunks_and_two_processes_with_crowds(seed, tmp_path, capsys, monkeypatch):
+    predictions, targets = random_split(seed, clips=12, frames=6)
+    targets = with_regions(targets, seed)
+    if seed == 2:  # more than it takes of a frame and class, with equal scores
+        d = predictions[0][0]
+        parts = (torch.cat([x] * 60) for x in (d.boxes, d.scores, d.labels))
+        predictions[0][0] = Detections(*parts)
+    expected = coco_reference(predictions, targets, tmp_path).stats
+    monkeypatch.setattr("mstlib.coco_protocol.CHUNK", 3)
+    found, truths = columns(predictions, targets, 3)
+    got = coco_metrics(found, truths, "abc", jobs=2)["extra"]
+    capsys.readouterr()
+    assert [got[n] for n in ("AP", "AP50", "AP75", "AP_small", "AP_medium")] == pytest.approx(
+        (100 * expected[:5]).tolist(), abs=5.1e-5)  # it is rounded to four decimals
+
+
 def test_coco_on_a_slice_of_frames(tmp_path):
     predictions, targets = random_split(4, clips=8)
     mask = np.arange(sum(map(len, targets))) % 2 == 0
@@ -112,7 +197,7 @@ def test_coco_without_detections():
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 10**6), protocol=st.sampled_from(["vid", "vid-devkit"]))
+@given(seed=st.integers(0, 10**6), protocol=st.sampled_from(MATCHED))
 def test_average_precision_is_a_share(seed, protocol):
     predictions, targets = random_split(seed, clips=3)
     aps = average_precisions(match(predictions, targets, "abc", protocol))

@@ -12,7 +12,8 @@ sys.path.insert(0, {tests!r})
 class Nothing(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {{"pandas", "tqdm", "matplotlib", "pycocotools", "safetensors",
-                                  "typer", "IPython", "papermill", "jupytext", "ipywidgets"}}:
+                                  "typer", "IPython", "papermill", "jupytext", "ipywidgets",
+                                  "timm", "av", "tensorboard"}}:
             return importlib.machinery.ModuleSpec(name, self)
 
     def create_module(self, spec):

@@ -5,7 +5,7 @@ Labels are 1-based: 0 is background, as in the paper's 31-way head.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -20,7 +20,8 @@ class Target:
 
     boxes (N, 4) xyxy pixels; labels (N,) int64, 1-based; ids (N,) int64 track ids, unique in a clip
     and constant through it (-1: unknown); flags (N, 4) bool in the order of `DETERIORATIONS`;
-    centres (N, 2) projected object centres in pixels (x, y), for measuring alignment.
+    centres (N, 2) projected object centres in pixels (x, y), for measuring alignment. ignored
+    (R, 4) xyxy: regions that are not annotated, where nothing counts as right or wrong.
     """
 
     boxes: Tensor
@@ -28,13 +29,26 @@ class Target:
     ids: Tensor
     flags: Tensor
     centres: Tensor
+    ignored: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
+
+    @staticmethod
+    def of(boxes: Tensor, labels: Tensor, ids: Tensor | None = None,
+           occluded: Tensor | None = None, ignored: Tensor | None = None) -> "Target":
+        """A target from what real data sets give: boxes, labels, perhaps track ids, occlusion."""
+        n = len(boxes)
+        flags = torch.zeros(n, len(DETERIORATIONS), dtype=torch.bool)
+        if occluded is not None:
+            flags[:, DETERIORATIONS.index("occlusion")] = occluded
+        ids = torch.full((n,), -1) if ids is None else ids
+        ignored = torch.zeros(0, 4) if ignored is None else ignored
+        return Target(boxes, labels, ids, flags, (boxes[:, :2] + boxes[:, 2:]) / 2, ignored)
 
     def flip(self, width: int) -> "Target":
         """The target of the horizontally flipped frame, `width` pixels wide."""
-        x1, y1, x2, y2 = self.boxes.unbind(1)
-        boxes = torch.stack([width - x2, y1, width - x1, y2], dim=1)
+        boxes, ignored = (torch.stack([width - b[:, 2], b[:, 1], width - b[:, 0], b[:, 3]], dim=1)
+                          for b in (self.boxes, self.ignored))
         centres = torch.stack([width - self.centres[:, 0], self.centres[:, 1]], dim=1)
-        return Target(boxes, self.labels, self.ids, self.flags, centres)
+        return Target(boxes, self.labels, self.ids, self.flags, centres, ignored)
 
     def as_torchvision(self) -> dict[str, Tensor]:
         """The dict that torchvision's detection parts take."""

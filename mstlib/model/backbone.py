@@ -1,28 +1,38 @@
 """The backbone: conv1-conv4 at one stride, and a dilated conv5 that keeps it (Sec. IV-B).
 
 `c4` gives the maps on which DAlign, the frame level and the RPN work; `c5` turns an (aligned,
-aggregated) C4 map into the one that RoIAlign reads. Notebook 01 walks through it.
+aggregated) C4 map into the one that RoIAlign reads. `build_backbone` chooses between the small
+network here and the full-size ones of `mstlib.model.resnet`; what they start from is the business
+of `mstlib.model.backbone_weights`. Notebook 01 walks through it.
 """
+
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from mstlib.config import ModelConfig, MSTError
+from mstlib.config import ModelConfig
 
 
 def dilate(stage: nn.Module) -> nn.Module:
-    """Stride 1 and dilation 2 in ALL 3x3 convolutions of a residual stage, its first block
-    included.
+    """Stride 1 in every convolution of a stage and dilation 2 in ALL its spatial ones, the first
+    block's included.
 
     ResNet builders' own switch leaves the first block at dilation 1; the paper says all (Sec.
-    IV-B).
+    IV-B). Kernels of odd size keep the map's size; those that pad by themselves ("same") too.
     """
     for module in stage.modules():
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
-            if module.kernel_size == (3, 3):
-                module.dilation = module.padding = (2, 2)
+            if max(module.kernel_size) > 1:
+                module.dilation = (2, 2)
+                module.padding = tuple(k - 1 for k in module.kernel_size)
     return stage
+
+
+def stride_of(config: ModelConfig) -> int:
+    """Pixels between the cells of the conv4 and conv5 maps: 16 (Sec. IV-B), at `mini` 8."""
+    return MiniBackbone.stride if config.backbone == "mini" else Backbone.stride
 
 
 def freeze_batch_norms(module: nn.Module) -> None:
@@ -42,7 +52,38 @@ def residual_stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Se
     return nn.Sequential(first, *(BasicBlock(outputs, outputs) for _ in range(blocks - 1)))
 
 
-class MiniBackbone(nn.Module):
+class Backbone(nn.Module):
+    """Five stages: stem, conv2, conv3, conv4 (together of stride `stride`) and conv5, which keeps
+    it.
+
+    channels, c5_channels: of the conv4 and conv5 maps. For a network that a library publishes
+    weights of, `library` has the name and shape of each tensor of the library's whole network, in
+    order, and `source` which of them each of ours is; both are empty otherwise.
+    """
+
+    stride = 16
+
+    def __init__(self, stages: Sequence[nn.Module], channels: int, c5_channels: int):
+        super().__init__()
+        self.stem, self.conv2, self.conv3, self.conv4, self.conv5 = stages
+        self.channels, self.c5_channels = channels, c5_channels
+        self.library: dict[str, tuple[int, ...]] = {}
+        self.source: dict[str, str] = {}
+
+    def c4(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> conv4 maps (B, channels, H/stride, W/stride)."""
+        return self.conv4(self.conv3(self.conv2(self.stem(images))))
+
+    def c5(self, c4: Tensor) -> Tensor:
+        """conv4 maps (B, channels, h, w) -> conv5 maps (B, c5_channels, h, w), same resolution."""
+        return self.conv5(c4)
+
+    def c4_modules(self) -> list[nn.Module]:
+        """What produces conv4, stage by stage: what training may leave as it is (frozen)."""
+        return [self.stem, self.conv2, self.conv3, self.conv4]
+
+
+class MiniBackbone(Backbone):
     """A small residual network of stride 8 for MiniVID, trained from nothing.
 
     `widths` are the channels of stem, conv2, conv3, conv4, conv5; conv5 is dilated as in the paper.
@@ -51,32 +92,24 @@ class MiniBackbone(nn.Module):
     stride = 8
 
     def __init__(self, widths: tuple[int, ...]):
-        super().__init__()
-        stem, w2, w3, w4, w5 = widths
-        self.channels, self.c5_channels = w4, w5
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
+        w1, w2, w3, w4, w5 = widths
+        stem = nn.Sequential(
+            nn.Conv2d(3, w1, 3, 2, 1, bias=False), nn.BatchNorm2d(w1), nn.ReLU(inplace=True)
         )
-        self.conv2 = residual_stage(stem, w2, 1, stride=2)
-        self.conv3 = residual_stage(w2, w3, 1, stride=2)
-        self.conv4 = residual_stage(w3, w4, 2, stride=1)
-        self.conv5 = dilate(residual_stage(w4, w5, 1, stride=1))
-
-    def c4(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) -> conv4 maps (B, C, H/8, W/8)."""
-        return self.conv4(self.conv3(self.conv2(self.stem(images))))
-
-    def c5(self, c4: Tensor) -> Tensor:
-        """conv4 maps (B, C, h, w) -> conv5 maps (B, C5, h, w), same resolution."""
-        return self.conv5(c4)
-
-    def c4_modules(self) -> list[nn.Module]:
-        """What produces conv4: the part that is frozen while the levels are trained."""
-        return [self.stem, self.conv2, self.conv3, self.conv4]
+        stages = [stem, residual_stage(w1, w2, 1, stride=2), residual_stage(w2, w3, 1, stride=2),
+                  residual_stage(w3, w4, 2, stride=1), dilate(residual_stage(w4, w5, 1, stride=1))]
+        super().__init__(stages, w4, w5)
 
 
-def build_backbone(config: ModelConfig) -> MiniBackbone:
-    """The backbone named in the configuration; MSTError if unknown."""
+def build_backbone(config: ModelConfig) -> Backbone:
+    """The backbone named in the configuration, its weights at random; MSTError if unknown.
+
+    mini; resnet18, resnet34, resnet50, resnet101, resnext101_32x4d; or timm:NAME.
+    """
     if config.backbone == "mini":
         return MiniBackbone(config.widths)
-    raise MSTError(f"unknown backbone '{config.backbone}'; the one built so far is 'mini'")
+    from mstlib.model.resnet import resnet_backbone, timm_backbone
+
+    if config.backbone.startswith("timm:"):
+        return timm_backbone(config.backbone.removeprefix("timm:"))
+    return resnet_backbone(config.backbone, config.caffe_layout)

@@ -169,5 +169,9 @@ def build_model(config: Config, generator_seed: int = 0) -> MST:
     """The model of a configuration with weights drawn from `generator_seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator_seed)
+        if config.model.caffe_layout:
+            from mstlib.model.caffe import CaffeMST  # builds on this module
+
+            return CaffeMST(config)
         return MST(config)
 

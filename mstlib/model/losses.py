@@ -4,6 +4,9 @@ Faster R-CNN's four, from torchvision's detection parts, and two that track ids 
 should look and whom the instance level should listen to.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,13 +15,17 @@ from torchvision.ops import box_iou
 
 from mstlib.data.clip import Target
 from mstlib.model.detector import MST, Proposals
+from mstlib.model.rpn import RPN
 
 SAME_OBJECT = 0.5  # IoU at which a proposal takes an object's track id (Sec. IV-C)
+IGNORED = 0.5      # share of a box's area that one ignored region covers: no example of background
 
 
-def losses_of(model: MST, maps: Tensor, size: tuple[int, int], targets: list[list[Target]]
-              ) -> dict[str, Tensor]:
+def losses_of(model: MST, maps: Tensor, size: tuple[int, int], targets: list[list[Target]],
+              half: Callable[[], AbstractContextManager] = nullcontext) -> dict[str, Tensor]:
     """Training losses of conv4 windows (B, L, C, h, w); targets[b][l] belongs to maps[b, l].
+
+    half: the context in which conv5 is computed (autocast); all else is float32.
 
     Returns rpn_class, rpn_box, class, box and, where the level is on and the data has track
     ids, motion (DAlign) and identity (instance level), unweighted. With DAlign also two gauges
@@ -29,7 +36,11 @@ def losses_of(model: MST, maps: Tensor, size: tuple[int, int], targets: list[lis
     B, L = x.shape[:2]
     references = [t[0] for t in targets]
     boxes, scores, losses = model.rpn.train_step(x, size, references)
-    c5 = model.reduce(model.backbone.c5(x.flatten(0, 1)))
+    if any(len(t.ignored) for t in references):
+        losses = rpn_losses(model.rpn, x[:, 0], size, references)
+    with half():
+        c5 = model.reduce(model.backbone.c5(x.flatten(0, 1)))
+    c5 = c5.float()
     picked = [sample(model, boxes[b][0], scores[b][0], references[b]) for b in range(B)]
     M = model.model_config.support_proposals
     rois = [r for b in range(B)
@@ -53,6 +64,36 @@ def losses_of(model: MST, maps: Tensor, size: tuple[int, int], targets: list[lis
     return losses
 
 
+def covered(boxes: Tensor, regions: Tensor) -> Tensor:
+    """Share of the area of each box (n, 4) that lies in the region (R, 4) which covers most of it:
+    (n,)."""
+    low = torch.maximum(boxes[:, None, :2], regions[:, :2])
+    high = torch.minimum(boxes[:, None, 2:], regions[:, 2:])
+    inside = (high - low).clamp(min=0).prod(2)                         # (n, R)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp(min=1e-6)
+    return inside.amax(1) / area
+
+
+def leave_out(labels: Tensor, boxes: Tensor, regions: Tensor) -> Tensor:
+    """Labels (n,) of boxes (n, 4) with -1, not sampled, for background inside ignored regions."""
+    if len(regions) == 0:
+        return labels
+    return labels.masked_fill((labels == 0) & (covered(boxes, regions) >= IGNORED), -1)
+
+
+def rpn_losses(rpn: RPN, maps: Tensor, size: tuple[int, int], references: list[Target]
+               ) -> dict[str, Tensor]:
+    """The RPN's losses on reference maps (B, C, h, w) whose frames have ignored regions."""
+    objectness, deltas, anchors, _ = rpn.score(maps, size)
+    labels, boxes = rpn.parts.assign_targets_to_anchors(
+        anchors, [t.as_torchvision() for t in references])
+    labels = [leave_out(*of) for of in zip(labels, anchors, [t.ignored for t in references],
+                                           strict=True)]
+    goals = rpn.parts.box_coder.encode(boxes, anchors)
+    classes, box = rpn.parts.compute_loss(objectness, deltas, labels, goals)
+    return {"rpn_class": classes, "rpn_box": box}
+
+
 @torch.no_grad()
 def sample(model: MST, boxes: Tensor, objectness: Tensor, target: Target) -> tuple[Tensor, ...]:
     """RoIs of the reference for the head's loss: boxes, objectness, labels, deltas, ids.
@@ -68,6 +109,7 @@ def sample(model: MST, boxes: Tensor, objectness: Tensor, target: Target) -> tup
         objectness = target.boxes.new_ones(len(target.boxes))
     matched, labels = model.roi.assign_targets_to_proposals(
         [every], [target.boxes], [target.labels])
+    labels = [leave_out(labels[0], every, target.ignored)]
     keep = model.roi.subsample(labels)[0]
     matched, labels, every = matched[0][keep], labels[0][keep], every[keep]
     goal = target.boxes[matched] if len(target.boxes) else torch.zeros_like(every)

@@ -16,6 +16,17 @@ from torchvision.models.detection.rpn import (
 
 from mstlib.config import ModelConfig
 from mstlib.data.clip import Target
+from mstlib.model.backbone import stride_of
+
+
+def rpn_head(channels: int, anchors: int, width: int) -> RPNHead:
+    """3x3 to `width` channels (0: as many as it reads), then 1x1 to objectness and deltas."""
+    head = RPNHead(width or channels, anchors)
+    if width and width != channels:
+        head.conv[0][0] = nn.Conv2d(channels, width, 3, padding=1)
+        nn.init.normal_(head.conv[0][0].weight, std=0.01)  # as torchvision starts the others
+        nn.init.zeros_(head.conv[0][0].bias)
+    return head
 
 
 class RPN(nn.Module):
@@ -26,8 +37,9 @@ class RPN(nn.Module):
 
     def __init__(self, channels: int, config: ModelConfig, rois: int):
         super().__init__()
+        self.stride = stride_of(config)
         anchors = AnchorGenerator((config.anchor_sizes,), (config.anchor_ratios,))
-        head = RPNHead(channels, anchors.num_anchors_per_location()[0])
+        head = rpn_head(channels, anchors.num_anchors_per_location()[0], config.rpn_channels)
         before = {"training": config.rpn_pre_nms, "testing": config.rpn_pre_nms}
         after = {"training": rois, "testing": config.reference_proposals}
         self.parts = RegionProposalNetwork(anchors, head, 0.7, 0.3, config.rpn_batch, 0.5, before,
@@ -37,7 +49,10 @@ class RPN(nn.Module):
               ) -> tuple[Tensor, Tensor, list[Tensor], int]:
         """Objectness and deltas of every anchor, flattened; the anchors; how many a map."""
         objectness, deltas = self.parts.head([maps])
-        images = ImageList(maps.new_empty(1).expand(len(maps), 3, *size), [tuple(size)] * len(maps))
+        # torchvision divides image by map to get the stride, which is right for whole cells only
+        whole = [cells * self.stride for cells in maps.shape[-2:]]
+        images = ImageList(maps.new_empty(1).expand(len(maps), 3, *whole),
+                           [tuple(size)] * len(maps))
         anchors = self.parts.anchor_generator(images, [maps])
         count = objectness[0][0].numel()
         return *concat_box_prediction_layers(objectness, deltas), anchors, count

@@ -1,0 +1,83 @@
+"""Opening a data set on disk by the name of its format: one door to all readers.
+
+Sec. IV-A of the paper: ImageNet VID and DET, UAVDT. DAVIS and COCO-VID stand beside them, for real
+video that anybody can get and for custom sets. docs/datasets.md shows every layout.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mstlib.config import MSTError
+from mstlib.data import coco_vid, davis, imagenet, uavdt
+from mstlib.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a format is recognised and opened.
+
+    splits: the splits that a root folder holds, none if it is not of this format. open: the
+    data set of one of these.
+    """
+
+    layout: str
+    splits: Callable[[Path], Sequence[str]]
+    open: Callable[[Path, str], Dataset]
+
+
+FORMATS = {
+    "imagenet": Format(
+        "Data/VID, Data/DET, Annotations and ImageSets, or a folder ILSVRC2015 with these",
+        imagenet.splits, imagenet.open_imagenet),
+    "imagenet-vid": Format("as imagenet, the videos only", imagenet.vid_splits, imagenet.open_vid),
+    "imagenet-det": Format("as imagenet, the still images only", imagenet.det_splits,
+                           imagenet.open_det),
+    "uavdt": Format("UAV-benchmark-M and UAV-benchmark-MOTD_v1.0/GT", uavdt.splits,
+                    uavdt.open_uavdt),
+    "davis": Format("JPEGImages/480p, Annotations/480p and ImageSets", davis.splits,
+                    davis.open_davis),
+    "coco-vid": Format("annotations/train.json (or val, test; or the JSON file itself)",
+                       coco_vid.splits, coco_vid.open_coco_vid),
+}
+
+
+def open_dataset(format: str, root: str | Path, split: str) -> Dataset:
+    """The clips of a split; only lists are read, frames and most annotations on demand.
+
+    MSTError if there is no such format, folder or split, or if the split holds no clip; BadFile, a
+    kind of it, if a list is damaged.
+    """
+    if format not in FORMATS:
+        raise MSTError(f"unknown data format '{format}'; choose one of {', '.join(FORMATS)}")
+    root, form = _existing(root), FORMATS[format]
+    there = tuple(form.splits(root))
+    if not there:
+        raise MSTError(f"{root}: not laid out as {format} ({form.layout})")
+    if split not in there:
+        raise MSTError(f"{root} ({format}) has no split '{split}'; it has {', '.join(there)}")
+    dataset = form.open(root, split)
+    if not dataset:
+        raise MSTError(f"{root} ({format}): the {split} split holds no clip")
+    return dataset
+
+
+def detect_format(root: str | Path) -> str:
+    """The format that a folder (or JSON file) has; MSTError that lists all layouts if none fits.
+
+    Where several fit, it is the one with the most splits, the first of these in FORMATS.
+    """
+    root = _existing(root)
+    found = {name: len(form.splits(root)) for name, form in FORMATS.items()}
+    best = max(found, key=found.__getitem__)
+    if found[best]:
+        return best
+    layouts = "".join(f"\n  {name}: {form.layout}" for name, form in FORMATS.items())
+    raise MSTError(f"{root}: no known layout; a data set has one of{layouts}")
+
+
+def _existing(root: str | Path) -> Path:
+    root = Path(root).expanduser()
+    if not root.exists():
+        raise MSTError(f"{root}: no such folder")
+    return root

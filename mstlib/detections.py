@@ -1,0 +1,322 @@
+"""Saved detections: a folder of shards that an interrupted evaluation adds to, or a CSV file.
+
+Not part of the paper. A model is run once and scored as often as one likes, under any protocol:
+
+    FOLDER/index.json        data set, split, classes, clips with their lengths, the run
+    FOLDER/shard-000012.npz  clip 12 and perhaps more: plain arrays, see `ClipDetections`
+    FILE.csv                 detections from elsewhere, a row each, see `read_csv`
+"""
+
+import csv
+import json
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import chain
+from math import isfinite
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray as Array
+from torch import Tensor
+
+from mstlib.config import MSTError
+from mstlib.data.clip import Detections
+from mstlib.data.dataset import Dataset
+from mstlib.fileio import write_json, write_via
+
+FORMAT = "mstlib-detections-1"
+SHARD_FRAMES = 256  # a shard is written when its clips have so many frames: what a crash may cost
+CSV_COLUMNS = ("clip", "frame", "label", "score", "x1", "y1", "x2", "y2")
+COLUMNS = {"boxes": np.float32, "scores": np.float32, "labels": np.int16}  # one row a detection
+
+
+@dataclass(frozen=True)
+class ClipDetections:
+    """Detections of a clip of T frames as columns, frame after frame.
+
+    counts (T,) int32: detections of each frame; skipped (T,) bool: frames that could not be read.
+    boxes (D, 4) float32 xyxy pixels of the unresized frame, scores (D,) float32, labels (D,) int16.
+    """
+
+    counts: Array
+    skipped: Array
+    boxes: Array
+    scores: Array
+    labels: Array
+
+    @property
+    def frames(self) -> Array:
+        """(D,) int32: the frame of each detection."""
+        return np.repeat(np.arange(len(self.counts), dtype=np.int32), self.counts)
+
+    def without(self, frames: Array) -> "ClipDetections":
+        """The same with frames (T,) bool skipped."""
+        if (frames == self.skipped).all():
+            return self
+        kept = ~frames[self.frames]
+        return ClipDetections(np.where(frames, 0, self.counts).astype(np.int32), frames,
+                              self.boxes[kept], self.scores[kept], self.labels[kept])
+
+    def of_frame(self, t: int) -> Detections:
+        """Detections of frame t as tensors."""
+        import torch
+
+        here = slice(self.counts[:t].sum(), self.counts[: t + 1].sum())
+        boxes, scores, labels = (torch.from_numpy(column[here].copy())
+                                 for column in (self.boxes, self.scores, self.labels))
+        return Detections(boxes, scores, labels.long())
+
+
+@dataclass(frozen=True)
+class Index:
+    """What the detections in a folder belong to; run: who made them (weights, variant, seed ...).
+
+    clips: (name, length) of every clip of the split, saved yet or not.
+    """
+
+    dataset: str
+    split: str
+    classes: tuple[str, ...]
+    clips: tuple[tuple[str, int], ...]
+    run: dict
+
+    @staticmethod
+    def of(dataset: Dataset, run: dict) -> "Index":
+        """The index of a data set; lengths are asked of the clips, no frame is read."""
+        return Index(dataset.name, dataset.split, tuple(dataset.classes),
+                     tuple((clip.name, len(clip)) for clip in dataset), run)
+
+
+def check_values(where: str, frames: Array, boxes: Array, labels: Array, classes: int,
+                 scores: Array | None = None) -> None:
+    """MSTError naming the first frame whose boxes, labels (1..classes) or scores are impossible."""
+    wrong = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] >= boxes[:, :2]).all(axis=1))
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise MSTError(f"{where}, frame {frames[first]}: box {boxes[first].tolist()} is not finite "
+                       f"or has x2 < x1 or y2 < y1")
+    wrong = (labels < 1) | (labels > classes)
+    if wrong.any():
+        first = frames[wrong.argmax()]
+        here = labels[frames == first]
+        raise MSTError(f"{where}, frame {first}: labels must be 1..{classes} (0 is background), "
+                       f"got {here.min()}..{here.max()}")
+    if scores is not None and not np.isfinite(scores).all():
+        first = frames[(~np.isfinite(scores)).argmax()]
+        raise MSTError(f"{where}, frame {first}: scores must be finite, got "
+                       f"{np.isnan(scores[frames == first]).sum()} NaN")
+
+
+def check_shapes(where: str, **arrays: tuple[Array, tuple[int, ...], str]) -> None:
+    """MSTError naming the first of name=(column, shape, kinds of dtype) that does not fit."""
+    for name, (column, shape, kinds) in arrays.items():
+        if column.shape != shape or column.dtype.kind not in kinds:
+            kind = "integers " if kinds == "iu" else ""
+            raise MSTError(f"{where}: {name} must be {kind}{shape}, one row a box, got "
+                           f"{column.dtype} {column.shape}; boxes are (N, 4) xyxy")
+
+
+def to_numpy(tensor: Tensor) -> Array:
+    """The tensor as a NumPy array, from whatever device."""
+    return tensor.detach().cpu().numpy()
+
+
+# A folder -----------------------------------------------------------------------------------------
+
+
+def start_folder(folder: Path, index: Index) -> None:
+    """Write the index, or go on where the same run stopped; MSTError if the folder is another's."""
+    path = Path(folder) / "index.json"
+    if not path.exists():
+        write_json(path, {"format": FORMAT} | asdict(index))
+        return
+    here, wanted = asdict(read_index(folder)), json.loads(json.dumps(asdict(index)))
+    for name, value in json.loads(json.dumps(here)).items():
+        if value != wanted[name]:
+            raise MSTError(f"{path}: holds detections of another run ('{name}' differs); give an "
+                           "empty folder, or remove this one")
+
+
+def read_index(folder: Path) -> Index:
+    """The index of a folder of detections; MSTError if it is missing, damaged or foreign."""
+    path = Path(folder) / "index.json"
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        if plain["format"] != FORMAT:
+            raise MSTError(f"{path}: format '{plain['format']}', this version reads {FORMAT}; "
+                           "save the detections again")
+        clips = tuple((str(name), int(length)) for name, length in plain["clips"])
+        return Index(str(plain["dataset"]), str(plain["split"]),
+                     tuple(map(str, plain["classes"])), clips, dict(plain["run"]))
+    except OSError as error:
+        raise MSTError(f"{path}: not readable ({error.strerror}); a folder of detections is "
+                       "written by `mst evaluate CHECKPOINT --save FOLDER`") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise MSTError(f"{path}: not an index of detections ({type(error).__name__}: {error}); "
+                       "save the detections again") from None
+
+
+def write_shards(folder: Path, clips: Iterable[tuple[int, ClipDetections]]) -> None:
+    """Write (clip number, detections) as they come, whole clips together in shards.
+
+    Also what is complete when the iteration is interrupted or raises. Each shard is named after its
+    first clip: processes that share the clips of a split never write the same one.
+    """
+    kept: dict[int, ClipDetections] = {}
+    try:
+        for number, found in clips:
+            kept[number] = found
+            if sum(len(c.counts) for c in kept.values()) >= SHARD_FRAMES:
+                _write_shard(folder, kept)
+                kept = {}
+    finally:
+        if kept:
+            _write_shard(folder, kept)
+
+
+def _write_shard(folder: Path, kept: dict[int, ClipDetections]) -> None:
+    """One file of several clips."""
+    joined = {name: np.concatenate([getattr(c, name) for c in kept.values()])
+              for name in ("counts", "skipped", *COLUMNS)}
+    joined |= {name: joined[name].astype(dtype) for name, dtype in COLUMNS.items()}
+    with (write_via(Path(folder) / f"shard-{min(kept):06d}.npz") as path, path.open("wb") as file):
+        np.savez(file, clips=np.array(list(kept), np.int32), **joined)
+
+
+def shards(folder: Path, index: Index) -> dict[Path, list[int]]:
+    """Clip numbers of each shard; MSTError if one is damaged, or a clip is in two of them."""
+    found = {path: _members(path, ["clips"])["clips"].tolist()
+             for path in sorted(Path(folder).glob("shard-*.npz"))}
+    seen: dict[int, Path] = {}
+    for path, numbers in found.items():
+        for number in numbers:
+            if number in seen or not 0 <= number < len(index.clips):
+                other = f"{seen[number].name} too" if number in seen else "no clip of the index"
+                raise MSTError(f"{path}: holds clip {number}, {other}; remove this file and go on")
+            seen[number] = path
+    return found
+
+
+def require_complete(folder: Path, index: Index, held: dict[Path, list[int]]) -> None:
+    """MSTError naming a clip of the split that no shard holds."""
+    missing = sorted(set(range(len(index.clips))) - set(chain(*held.values())))
+    if missing:
+        raise MSTError(f"{folder}: no detections of clip {index.clips[missing[0]][0]} "
+                       f"({len(missing)} of {len(index.clips)} clips missing); go on with "
+                       "`mst evaluate CHECKPOINT --save FOLDER`")
+
+
+def read_shard(path: Path, index: Index) -> Iterator[tuple[int, ClipDetections]]:
+    """(clip number, detections) of a shard; MSTError naming the clip if its content cannot be."""
+    held = _members(path, ["clips", "counts", "skipped", *COLUMNS])
+    clips, counts = held["clips"].tolist(), held["counts"]
+    lengths = [index.clips[n][1] for n in clips]
+    total = int(counts.sum()) if counts.dtype.kind == "i" else -1
+    wanted = {"counts": ((sum(lengths),), "i"), "skipped": ((sum(lengths),), "b"),
+              "boxes": ((total, 4), "f"), "scores": ((total,), "f"), "labels": ((total,), "i")}
+    for name, (shape, kind) in wanted.items():
+        if held[name].shape != shape or held[name].dtype.kind != kind or (counts < 0).any():
+            raise MSTError(f"{path}: {name} is {held[name].dtype} {held[name].shape}, expected "
+                           f"{shape} for clips {[index.clips[n][0] for n in clips]}; remove this "
+                           "file and go on")
+    ends = np.cumsum(lengths)
+    for number, end, length in zip(clips, ends, lengths, strict=True):
+        t = slice(end - length, end)
+        d = slice(int(counts[: t.start].sum()), int(counts[: t.stop].sum()))
+        found = ClipDetections(counts[t], held["skipped"][t],
+                               *(held[name][d] for name in COLUMNS))
+        check_values(f"{path}, clip {index.clips[number][0]}", found.frames, found.boxes,
+                     found.labels, len(index.classes), found.scores)
+        yield number, found
+
+
+def _members(path: Path, names: list[str]) -> dict[str, Array]:
+    """Arrays of an .npz file; MSTError if it is damaged (its checksums are verified)."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names}
+    except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds on damaged files
+        raise MSTError(f"{path}: not a readable shard ({type(error).__name__}); remove this file "
+                       "and go on with `mst evaluate CHECKPOINT --save FOLDER`") from None
+
+
+def check_same(index: Index, dataset: Dataset, where: Path) -> None:
+    """MSTError unless detections are of this data set: the same classes, clips and lengths."""
+    here, there = tuple(index.classes), tuple(dataset.classes)
+    if here != there:
+        odd = next((a, b) for a, b in zip((*here, None), (*there, None), strict=False) if a != b)
+        raise MSTError(f"{where}: made for other classes ({len(here)} against {len(there)} of "
+                       f"{dataset.name}; first difference: {odd[0]} against {odd[1]})")
+    clips = tuple((clip.name, len(clip)) for clip in dataset)
+    if index.clips != clips:
+        odd = next((a, b) for a, b in zip((*index.clips, None), (*clips, None), strict=False)
+                   if a != b)
+        raise MSTError(f"{where}: made for other clips than {dataset.name} {dataset.split} has; "
+                       f"first difference: {odd[0]} against {odd[1]} (name, frames)")
+
+
+# A CSV file ---------------------------------------------------------------------------------------
+
+
+def read_csv(path: Path, dataset: Dataset) -> Iterator[tuple[int, ClipDetections]]:
+    """Detections of every clip from rows `clip,frame,label,score,x1,y1,x2,y2`, in any order.
+
+    Clip and label by name, frames from 0, boxes in pixels of the frame as it is on disk. A first
+    line of these names is skipped. What has no row has no detection. MSTError with file and line.
+    """
+    lengths = [len(clip) for clip in dataset]
+    rows = _csv_columns(path, {clip.name: n for n, clip in enumerate(dataset)}, lengths,
+                        {name: k for k, name in enumerate(dataset.classes, start=1)})
+    order = np.lexsort((rows["frame"], rows["clip"]))  # stable: rows of a frame keep their order
+    starts = np.searchsorted(rows["clip"], np.arange(len(lengths) + 1), sorter=order)
+    for n, length in enumerate(lengths):
+        mine = order[starts[n] : starts[n + 1]]
+        counts = np.bincount(rows["frame"][mine], minlength=length).astype(np.int32)
+        yield n, ClipDetections(counts, np.zeros(length, bool), rows["boxes"][mine],
+                                rows["score"][mine], rows["label"][mine])
+
+
+def _csv_columns(path: Path, clips: dict[str, int], lengths: list[int], labels: dict[str, int]
+                 ) -> dict[str, Array]:
+    """The rows as compact columns; half a gigabyte for twenty million."""
+    where, numbers = (array("i"), array("i"), array("h")), array("f")
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            for row in reader:
+                if not row or (reader.line_num == 1 and tuple(row) == CSV_COLUMNS):
+                    continue
+                try:
+                    place, values = _csv_row(row, clips, lengths, labels)
+                except ValueError as error:
+                    raise MSTError(f"{path}, line {reader.line_num}: {error}") from None
+                for column, value in zip(where, place, strict=True):
+                    column.append(value)
+                numbers.extend(values)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise MSTError(f"{path}: not readable as CSV ({error}); give rows of "
+                       f"{','.join(CSV_COLUMNS)}") from None
+    clip, frame, label = (np.frombuffer(c, c.typecode) if c else np.zeros(0, c.typecode)
+                          for c in where)
+    table = np.frombuffer(numbers, np.float32).reshape(-1, 5) if numbers else np.zeros((0, 5))
+    return {"clip": clip, "frame": frame, "label": label, "score": table[:, 0],
+            "boxes": table[:, 1:]}
+
+
+def _csv_row(row: list[str], clips: dict[str, int], lengths: list[int], labels: dict[str, int]
+             ) -> tuple[tuple[int, int, int], list[float]]:
+    """(clip, frame, label) and (score, x1, y1, x2, y2) of a row; ValueError with what is wrong."""
+    if len(row) != len(CSV_COLUMNS):
+        raise ValueError(f"{len(row)} columns, expected {len(CSV_COLUMNS)}, "
+                         f"{','.join(CSV_COLUMNS)}")
+    if row[0] not in clips:
+        raise ValueError(f"unknown clip '{row[0]}'; clips are named like '{next(iter(clips))}'")
+    if row[2] not in labels:
+        raise ValueError(f"unknown class '{row[2]}'; classes are {', '.join(labels)}")
+    clip, frame, values = clips[row[0]], int(row[1]), [float(value) for value in row[3:]]
+    if not 0 <= frame < lengths[clip]:
+        raise ValueError(f"frame {frame} is outside of {row[0]} ({lengths[clip]} frames, from 0)")
+    if not all(map(isfinite, values)) or values[3] < values[1] or values[4] < values[2]:
+        raise ValueError(f"score and box {', '.join(row[3:])}: not finite, or x2 < x1 or y2 < y1")
+    return (clip, frame, labels[row[2]]), values
