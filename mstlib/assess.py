@@ -6,6 +6,7 @@ share among processes and score again.
 """
 
 import hashlib
+import json
 import math
 import os
 import time
@@ -93,11 +94,13 @@ def run_evaluation(weights: Path, split: str = "test", variant: str | None = Non
     ask = Ask(protocols, bootstrap, skip_bad, jobs)
     model, metadata = load_weights(weights, variant)
     dataset = open_data(model.config, data, split, root)
-    check_classes(model, dataset, weights)
+    check_classes(model, metadata, dataset, weights)
     run = {"weights": Path(weights).name, "sha256": file_hash(weights), "seed": metadata["seed"],
            "variant": metadata["variant"], "config": model.config.to_dict()}
     text = f"({metadata['variant']}) seed {metadata['seed']} on {dataset.name} {split}"
     model, begun = model.to(own_device(device)).eval(), time.monotonic()
+    if save is None and this_process()[1] > 1:
+        raise MSTError("several processes share an evaluation through a folder: give --save FOLDER")
     if save is None:
         found = detections_of(model, dataset, range(len(dataset)), skip_bad, text)
         scores = [score_clip(dataset, ask, *item) for item in found]
@@ -114,20 +117,19 @@ def rescore(source: Path, data: Data = None, split: str | None = None, ask: Ask 
             root: Path | None = None) -> dict:
     """As `run_evaluation` from saved detections, a folder or a CSV file; no model is loaded.
 
-    data: needed unless they are of MiniVID; split: that of the folder if None. A CSV file does not
-    say who made it: then without variant, seed, config and time.
+    data: needed unless they are of MiniVID; split: that of the folder if None. Where nothing says
+    who made them, as in a CSV file, without variant, seed, config and time.
     """
-    if Path(source).is_file():
-        if data is None:
-            raise MSTError(f"{source}: give the data set that these detections are of, --data PATH")
-        dataset = open_data(None, data, split or "test", root)
-        found = read_csv(source, dataset)
-        return figures([score_clip(dataset, ask, *item) for item in found], dataset, ask)
-    index, begun = read_index(source), time.monotonic()
-    config = None if data else config_from_dict(index.run["config"])
-    dataset = open_data(config, data, split or index.split, root)
-    scores = score_folder(source, dataset, ask)
-    return _identity(index.run, begun, "cpu") | figures(scores, dataset, ask)
+    index, begun = None if Path(source).is_file() else read_index(source), time.monotonic()
+    run = index.run if index else {}
+    if data is None and "config" not in run:
+        raise MSTError(f"{source}: give the data set that these detections are of, --data PATH")
+    config = None if data else config_from_dict(run["config"])
+    dataset = open_data(config, data, split or (index.split if index else "test"), root)
+    scores = (score_folder(source, dataset, ask) if index else
+              [score_clip(dataset, ask, *item) for item in read_csv(source, dataset)])
+    known = {"variant", "seed", "config"} <= set(run)
+    return (_identity(run, begun, "cpu") if known else {}) | figures(scores, dataset, ask)
 
 
 def _identity(run: dict, begun: float, device: str) -> dict:
@@ -152,11 +154,14 @@ def open_data(config: Config | None, data: Data, split: str, root: Path | None =
                     split, root)
 
 
-def check_classes(model: MST, dataset: Dataset, weights: Path) -> None:
-    """MSTError unless the model tells apart as many classes as the data set has."""
-    if model.config.model.classes != len(dataset.classes):
-        raise MSTError(f"{weights}: a model of {model.config.model.classes} classes, "
-                       f"{dataset.name} has {len(dataset.classes)}; train one on it, or give the "
+def check_classes(model: MST, metadata: dict[str, str], dataset: Dataset, weights: Path) -> None:
+    """MSTError unless the model tells apart the classes of the data set, as far as it says."""
+    count, there = model.config.model.classes, tuple(dataset.classes)
+    named = tuple(json.loads(metadata.get("classes", "[]")))  # absent from older weights
+    if count != len(there) or named not in ((), there):
+        names = f" ({', '.join(named[:3])} ...)" if named else ""
+        raise MSTError(f"{weights}: a model of {count} classes{names}, {dataset.name} has "
+                       f"{len(there)} ({', '.join(there[:3])} ...); train one on it, or give the "
                        "--data that it was trained on")
 
 

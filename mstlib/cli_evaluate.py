@@ -106,8 +106,8 @@ def _record(run: dict, protocol: str, tag: str) -> dict:
 
 def _id(run: dict) -> str:
     if "id" not in run:
-        raise MSTError("a CSV file does not say whose figures these are: give --out FILE in place "
-                       "of --record")
+        raise MSTError("these detections do not say who made them: give --out FILE in place of "
+                       "--record")
     return run["id"]
 
 

@@ -17,6 +17,7 @@ from math import isfinite
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray as Array
 from torch import Tensor
 
@@ -60,8 +61,6 @@ class ClipDetections:
 
     def of_frame(self, t: int) -> Detections:
         """Detections of frame t as tensors."""
-        import torch
-
         here = slice(self.counts[:t].sum(), self.counts[: t + 1].sum())
         boxes, scores, labels = (torch.from_numpy(column[here].copy())
                                  for column in (self.boxes, self.scores, self.labels))
@@ -131,11 +130,11 @@ def start_folder(folder: Path, index: Index) -> None:
     if not path.exists():
         write_json(path, {"format": FORMAT} | asdict(index))
         return
-    here, wanted = asdict(read_index(folder)), json.loads(json.dumps(asdict(index)))
-    for name, value in json.loads(json.dumps(here)).items():
-        if value != wanted[name]:
-            raise MSTError(f"{path}: holds detections of another run ('{name}' differs); give an "
-                           "empty folder, or remove this one")
+    here, wanted = (json.loads(json.dumps(asdict(i))) for i in (read_index(folder), index))
+    differ = [name for name in wanted if here[name] != wanted[name]]
+    if differ:
+        raise MSTError(f"{path}: holds detections of another run ('{differ[0]}' differs); give an "
+                       "empty folder, or remove this one")
 
 
 def read_index(folder: Path) -> Index:

@@ -21,7 +21,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mstlib.config import MSTError
 
-ELSEWHERE = "another process of this training could not go on; its own line says why"
 LOST = ("Connection closed", "Connection reset", "Broken pipe", "gloo", "NCCL", "Timed out")
 
 
@@ -40,6 +39,15 @@ class Group:
         votes = torch.tensor(flags, dtype=torch.int32, device=self.device)
         dist.all_reduce(votes, dist.ReduceOp.MAX)
         return tuple(bool(vote) for vote in votes.tolist())
+
+    def agree(self, error: MSTError | None = None) -> None:
+        """All processes go on, or all raise: their own error, or else that of another one.
+
+        Whichever of them torchrun lets speak, the reason is said.
+        """
+        if any(self.any(error is not None)):
+            said = self.gather(error and f"process {self.rank}: {error}")
+            raise error or MSTError(next(filter(None, said)))
 
     def gather(self, value: object) -> list:
         """The plain value of every process, in the order of their ranks."""
@@ -121,7 +129,8 @@ def processes(device_name: str = "auto") -> Iterator[Group]:
         dist.destroy_process_group()  # not after an error: it might wait for who is gone
     except RuntimeError as error:
         if any(words in str(error) for words in LOST):
-            raise MSTError(ELSEWHERE) from error
+            raise MSTError("another process of this training is gone; look above or in its node's "
+                           "log for the reason") from error
         raise
 
 

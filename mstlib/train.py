@@ -31,7 +31,7 @@ from mstlib.checkpoint import load_weights
 from mstlib.config import Config, Levels, MSTError, TrainConfig
 from mstlib.data.clip import Clip
 from mstlib.data.dataset import BadFile
-from mstlib.distributed import ELSEWHERE, explained, processes, say, sigterm, warn
+from mstlib.distributed import explained, processes, say, sigterm, warn
 from mstlib.loader import Feed, Step, steps
 from mstlib.model.backbone import freeze_batch_norms
 from mstlib.model.backbone_weights import load_backbone_weights
@@ -105,25 +105,24 @@ def fit(model: MST, feed: Feed, out: Path, text: str, how: How = PLAINLY) -> dic
 
 
 def go_on(training: Training, item: Step | MSTError, asked: bool, steps: int) -> None:
-    """Returns if all processes have their data and none is asked to stop; otherwise all raise."""
-    failed, stop = training.group.any(isinstance(item, MSTError), asked)
-    if stop:
+    """Returns if no process is asked to stop and all have their data; otherwise all raise."""
+    if any(training.group.any(asked)):
         training.save()
         raise Stopped(f"stopped by SIGTERM after step {training.step} of {steps}; {training.out} "
                       "holds the state, and the same command goes on from there")
-    if failed:
-        raise item if isinstance(item, MSTError) else MSTError(ELSEWHERE)
+    training.group.agree(item if isinstance(item, MSTError) else None)
 
 
 def take(training: Training, item: Step, losses: torch.nn.Module, feed: Feed) -> dict[str, float]:
     """The next step; MSTError naming the file that keeps its batch if it must not be taken."""
     now = training
-    try:
-        values = train_step(now.model, item.batches, now.optimizer, feed.recipe, now.step,
-                            feed.seed, losses, now.scaler, now.group)
-    except BadStep as error:
-        kept = save_bad_batch(now.out, now.step, error.batch, error.losses, now.group.rank)
-        raise MSTError(f"{error}; its batch is kept in {kept}") from error
+
+    def keep(bad: BadStep) -> MSTError:
+        path = save_bad_batch(now.out, now.step, bad.batch, bad.losses, now.group.rank)
+        return MSTError(f"{bad}; its batch is kept in {path}")
+
+    values = train_step(now.model, item.batches, now.optimizer, feed.recipe, now.step, feed.seed,
+                        losses, now.scaler, now.group, keep)
     now.step += 1
     return values
 

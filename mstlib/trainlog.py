@@ -175,6 +175,7 @@ class Training:
             save_state(self.out, {"run": self.run, "step": self.step, "wall_s": self.wall_s,
                                   "log": notes.pop("rows"), "notes": notes} | parts)
             self.log.write(self.out.with_suffix(".csv"))
+        self.group.any(True)  # nobody leaves, which would end all, before it is written
 
 
 def digest(tensors: dict[str, Tensor]) -> str:

@@ -2,7 +2,7 @@
 (Sec. IV-C).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mstlib.batches import Batch, step_seed
 from mstlib.config import MSTError, TrainConfig
-from mstlib.distributed import ALONE, ELSEWHERE, Group
+from mstlib.distributed import ALONE, Group
 from mstlib.model.detector import MST
 from mstlib.model.losses import losses_of
 
@@ -73,8 +73,11 @@ class WindowLosses(nn.Module):
         self.model, self.precision = model, precision
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """The losses of `losses_of`, from images or from kept conv4 maps; FloatingPointError if
-        the maps are not finite, with which DAlign could not look up anything."""
+        """The losses of `losses_of`, from images or from kept conv4 maps.
+
+        With maps that are not finite DAlign could not look up anything: one loss that is not
+        finite, with a gradient for all that learns, since other processes wait for it.
+        """
         windows, half = batch.windows, nullcontext
         if self.precision != "float32":
             half = partial(torch.autocast, windows.device.type, PRECISIONS[self.precision])
@@ -82,8 +85,13 @@ class WindowLosses(nn.Module):
             with half():
                 windows = self.model.c4(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
         if not torch.isfinite(windows).all():
-            raise FloatingPointError("conv4 maps are not finite")
+            return {"maps": sum(p.sum() for p in learning(self.model)) * float("nan")}
         return losses_of(self.model, windows.float(), batch.size, batch.targets, half)
+
+
+def learning(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are trained."""
+    return [p for p in model.parameters() if p.requires_grad]
 
 
 def total(losses: dict[str, Tensor], recipe: TrainConfig) -> Tensor:
@@ -94,13 +102,14 @@ def total(losses: dict[str, Tensor], recipe: TrainConfig) -> Tensor:
 
 def train_step(model: MST, batches: Sequence[Batch], optimizer: torch.optim.Optimizer,
                recipe: TrainConfig, step: int, seed: int = 0, losses: nn.Module | None = None,
-               scaler: torch.amp.GradScaler | None = None, group: Group = ALONE
-               ) -> dict[str, float]:
+               scaler: torch.amp.GradScaler | None = None, group: Group = ALONE,
+               keep: Callable[[BadStep], MSTError] = lambda bad: bad) -> dict[str, float]:
     """One update by the mean gradient of all forward passes (a batch each) of all processes.
 
     losses: a `WindowLosses`, as `Group.shared` gives it. Returns the mean losses of this process's
-    passes as numbers. BadStep if a loss or the gradient is not finite or DAlign ran away, here;
-    MSTError if on another process. What a pass draws depends on (seed, step, its first window).
+    passes as numbers. If a loss or the gradient is not finite or DAlign ran away, on any process,
+    all raise MSTError and nothing is updated: what `keep` makes of the BadStep of the process at
+    fault. What a pass draws depends on (seed, step, its first window).
     """
     losses = losses or WindowLosses(model, recipe.precision)
     scaler = scaler or make_scaler(recipe, group.device)
@@ -110,31 +119,23 @@ def train_step(model: MST, batches: Sequence[Batch], optimizer: torch.optim.Opti
         last = batch is batches[-1]
         with torch.random.fork_rng(devices=[]), group.accumulating(losses, last):
             torch.manual_seed(step_seed(seed, step, batch.first))  # torchvision's samplers draw
-            values = losses_at(step, losses, batch, group.device)  # from the global state
+            values = losses(batch.to(group.device))                # from the global state
             loss = total(values, recipe) / len(batches)
             scaler.scale(loss).backward()
         passes.append({k: float(v.detach()) for k, v in values.items()})
         faults += fault(step, float(loss.detach()), batch, passes[-1])
-    agree(group, faults)
+    group.agree(keep(faults[0]) if faults else None)
     for part in optimizer.param_groups:
         part["lr"] = learning_rate(step, recipe) * part["scale"]
     scaler.unscale_(optimizer)
     norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm))
     if not scaler.is_enabled():  # float16 overflows now and then: its scaler skips that update
-        agree(group, [BadStep(f"gradient is not finite at step {step}; try a lower train.lr",
-                              batches[-1], passes[-1])] if not norm < torch.inf else [])
+        lost = BadStep(f"gradient is not finite at step {step}; try a lower train.lr", batches[-1],
+                       passes[-1])
+        group.agree(None if norm < torch.inf else keep(lost))
     scaler.step(optimizer)
     scaler.update()
     return mean(passes) | ({"norm": norm} if norm < torch.inf else {})
-
-
-def losses_at(step: int, losses: nn.Module, batch: Batch, device: torch.device
-              ) -> dict[str, Tensor]:
-    """The losses of a batch; BadStep if they cannot be computed."""
-    try:
-        return losses(batch.to(device))
-    except FloatingPointError as error:
-        raise BadStep(f"{error} at step {step}; try a lower train.lr", batch, {}) from error
 
 
 def fault(step: int, loss: float, batch: Batch, values: dict[str, float]) -> list[BadStep]:
@@ -147,12 +148,6 @@ def fault(step: int, loss: float, batch: Batch, values: dict[str, float]) -> lis
         return [BadStep(f"DAlign ran away at step {step}: |F'-F| is {values['drift']:.1f} |F|; "
                         "lower its rate, e.g. train.lr_scale={'dalign': 0.1}", batch, values)]
     return []
-
-
-def agree(group: Group, faults: list[BadStep]) -> None:
-    """All processes go on, or all raise: their own fault or that another one has one."""
-    if any(group.any(bool(faults))):
-        raise faults[0] if faults else MSTError(ELSEWHERE)
 
 
 def mean(passes: list[dict[str, float]]) -> dict[str, float]:

@@ -414,6 +414,7 @@ def on_disk(model, tmp_path_factory):
         "images": images, "annotations": annotations,
         "categories": [{"id": 1, "name": "red"}, {"id": 2, "name": "green"}]}))
     save_weights(model, folder / "tiny.safetensors", seed=0)
+    save_weights(model, folder / "other.safetensors", seed=0, classes=("green", "red"))
     return folder
 
 
@@ -453,6 +454,8 @@ def test_a_csv_from_the_command_line(on_disk, tmp_path, monkeypatch, capsys):
     # One of eight red objects found: AP 1/8; no green one: 0.
     assert json.loads((tmp_path / "out.json").read_text())["metrics"]["vid"]["mAP"] == 6.25
     assert "detections on coco-vid val" in capsys.readouterr().out
+    assert mst(monkeypatch, "--detections", path, "--protocol", "vid") == 2
+    assert "give the data set that these detections are of" in capsys.readouterr().err
     assert mst(monkeypatch, "--detections", path, *data, "--protocol", "vid", "--record") == 2
     assert "give --out FILE in place of --record" in capsys.readouterr().err
 
@@ -473,6 +476,26 @@ def test_a_missing_frame_from_the_command_line(on_disk, tmp_path, monkeypatch, c
     assert counts == {"clips": 2, "frames": 7, "skipped": 1}
 
 
+def test_minivid_is_saved_and_found_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MST_DATA", str(tmp_path / "cache"))
+    torch.manual_seed(0)
+    save_weights(MST(replace(TINY, levels=VARIANTS["c"])), tmp_path / "c.safetensors", seed=4)
+    folder, files = tmp_path / "found", [tmp_path / f"{name}.json" for name in ("plain", "again")]
+    words = ["--split", "val", "--protocol", "vid", "--out"]
+    assert mst(monkeypatch, tmp_path / "c.safetensors", *words, files[0]) == 0
+    assert mst(monkeypatch, tmp_path / "c.safetensors", *words, tmp_path / "saved.json", "--save",
+               folder) == 0
+    assert mst(monkeypatch, "--detections", folder, "--protocol", "vid", "--out", files[1]) == 0
+    plain, again = (json.loads(path.read_text()) for path in files)
+    assert plain["id"] == again["id"] == "tiny-c-seed4"
+    for name in ("metrics", "bootstrap", "config"):
+        assert plain[name] == again[name]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    capsys.readouterr()
+    assert mst(monkeypatch, tmp_path / "c.safetensors", *words, files[0], "--jobs", "2") == 2
+    assert "give --save FOLDER" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("words", "says"), [
     ("", "give weights to evaluate"),
     ("{0}/tiny.safetensors --detections x", "give weights to evaluate"),
@@ -480,6 +503,7 @@ def test_a_missing_frame_from_the_command_line(on_disk, tmp_path, monkeypatch, c
     ("{0}/tiny.safetensors --data {0} --split val --protocol voc", "unknown protocol 'voc'"),
     ("{0}/tiny.safetensors --split val --jobs 2", "a model of 2 classes, minivid-v1 has 8"),
     ("{0}/tiny.safetensors --data {0}", "has no split 'test'; it has val"),
+    ("{0}/other.safetensors --data {0} --split val", "a model of 2 classes (green, red ...), coco"),
 ])
 def test_mistakes_are_one_line(on_disk, tmp_path, monkeypatch, capsys, words, says):
     monkeypatch.chdir(tmp_path)
