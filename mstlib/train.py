@@ -106,11 +106,13 @@ def fit(model: MST, feed: Feed, out: Path, text: str, how: How = PLAINLY) -> dic
 
 def go_on(training: Training, item: Step | MSTError, asked: bool, steps: int) -> None:
     """Returns if no process is asked to stop and all have their data; otherwise all raise."""
-    if any(training.group.any(asked)):
+    stop, failed = training.group.any(asked, isinstance(item, MSTError))
+    if stop:
         training.save()
         raise Stopped(f"stopped by SIGTERM after step {training.step} of {steps}; {training.out} "
                       "holds the state, and the same command goes on from there")
-    training.group.agree(item if isinstance(item, MSTError) else None)
+    if failed:
+        training.group.agree(item if isinstance(item, MSTError) else None)
 
 
 def take(training: Training, item: Step, losses: torch.nn.Module, feed: Feed) -> dict[str, float]:

@@ -129,10 +129,9 @@ def train_step(model: MST, batches: Sequence[Batch], optimizer: torch.optim.Opti
         part["lr"] = learning_rate(step, recipe) * part["scale"]
     scaler.unscale_(optimizer)
     norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm))
-    if not scaler.is_enabled():  # float16 overflows now and then: its scaler skips that update
-        lost = BadStep(f"gradient is not finite at step {step}; try a lower train.lr", batches[-1],
-                       passes[-1])
-        group.agree(None if norm < torch.inf else keep(lost))
+    if not norm < torch.inf and not scaler.is_enabled():  # with float16 the scaler skips it
+        raise keep(BadStep(f"gradient is not finite at step {step}; try a lower train.lr",
+                           batches[-1], passes[-1]))  # the same one on all processes
     scaler.step(optimizer)
     scaler.update()
     return mean(passes) | ({"norm": norm} if norm < torch.inf else {})
