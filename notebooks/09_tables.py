@@ -198,6 +198,11 @@ table_output(aligned, digits=2)
 # Eq. 5 compares content only. So let us move the cells of a support frame about and ask the frame
 # level for the reference again: with content only, nothing changes. Whatever DAlign moves, such a
 # level cannot see it. With a term of place (near cells count more), it can.
+#
+# So the question of alignment has to be put to a frame level that knows places. Runs whose name
+# has a tag differ from Table III's in one respect (`mstlib.controls`): `place` turns the term of
+# place on and lets DAlign's output replace the support's features, as in the paper; `free` takes
+# the loss away that teaches offsets the motion; `label` is the paper's literal instance rule.
 
 # %%
 torch.manual_seed(0)
@@ -208,14 +213,6 @@ for place in (0.0, 0.5):
     level = FrameLevel(64, ModelConfig(frame_place=place))
     change = (level(moved, query_all=False) - level(window, query_all=False)).abs().max()
     print(f"frame_place {place}: the reference changes by {float(change):.5f}")
-
-# %% [markdown]
-# So the question of alignment has to be put to a frame level that knows places. Runs whose name
-# has a tag differ from Table III's in one respect (`mstlib.controls`): `place` turns the term of
-# place on and lets DAlign's output replace the support's features, as in the paper; `free` takes
-# the loss away that teaches offsets the motion; `label` is the paper's literal instance rule.
-
-# %%
 answers = controls(read_runs(ROOT / results / "runs", profile))
 table_output(answers.drop(columns=["seeds", "note"]), digits=2)
 

@@ -65,10 +65,10 @@ def test_training_graph(home):
     ])
 
 
-def test_training_graph_has_all_variants_and_three_seeds_unless_told(home):
+def test_training_graph_has_all_variants_and_four_seeds_unless_told(home):
     lists = jobs(home, train="True")
     trained = [line for line in lists if line.startswith("training")]
-    assert trained == [f"training variant ({v}), seed {s}" for v in "abcdefg" for s in range(3)]
+    assert trained == [f"training variant ({v}), seed {s}" for v in "abcdefg" for s in range(4)]
 
 
 def test_committed_results_do_not_pass_for_trained_ones(home, tmp_path):
@@ -107,7 +107,7 @@ def outputs(train: str, **more: str) -> list[str]:
 
 
 def test_only_publishing_mini_writes_the_committed_results():
-    mini, tiny = outputs("True", profile="mini"), outputs("True")
+    mini, tiny = outputs("True", profile="mini"), outputs("True", controls="True")
     assert "build/mini/trained/runs/mini-g-seed2.json" in mini and "build/mini/published" in mini
     assert all(name.startswith("build/mini/") for name in mini)
     assert len(tiny) == len(mini) and all(name.startswith("build/tiny/") for name in tiny)

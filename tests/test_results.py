@@ -239,8 +239,8 @@ def test_check_tables_finds_an_edited_cell(tmp_path):
         write_record(one, tmp_path / "runs")
     paths = write_tables(tmp_path, "tiny")
     assert [path.name for path in paths] == [
-        "controls.csv", "controls.md",
-        "table_III.csv", "table_III.md", "table_III_claims.csv", "table_III_claims.md"]
+        "table_III.csv", "table_III.md", "table_III_claims.csv", "table_III_claims.md",
+        "controls.csv", "controls.md"]
     assert check_tables(tmp_path, "tiny") == []
     before = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in write_tables(tmp_path, "tiny")] == before
