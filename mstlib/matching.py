@@ -116,14 +116,13 @@ def match_clip(found: ClipDetections, truth: Truth, protocol: str) -> Verdicts:
         found, truth = _one_class(found), _one_class(truth)
     order = np.lexsort((-found.scores, found.frames))  # stable
     boxes, labels, frames = found.boxes[order], found.labels[order], found.frames[order]
-    parts = [_close_pairs(boxes[s], labels[s], frames[s], truth, rule)
-             for s in (slice(i, i + CHUNK) for i in range(0, len(order), CHUNK))]
-    d = np.concatenate([part[0] + n * CHUNK for n, part in enumerate(parts)] or [np.zeros(0, int)])
-    g = np.concatenate([part[1] for part in parts] or [np.zeros(0, int)])
+    chunks = [slice(i, i + CHUNK) for i in range(0, max(1, len(order)), CHUNK)]
+    parts = [_close_pairs(boxes[s], labels[s], frames[s], truth, rule) for s in chunks]
+    d = np.concatenate([part[0] + s.start for part, s in zip(parts, chunks, strict=True)])
+    g = np.concatenate([part[1] for part in parts])
     right, stands_for = _take(d, g, len(order), len(truth.labels))
-    kept = np.ones(len(order), bool)
-    if len(truth.ignored):
-        kept = (stands_for >= 0) | ~_in_regions(boxes, frames, truth)
+    outside = np.concatenate([~_in_regions(boxes[s], frames[s], truth) for s in chunks])
+    kept = (stands_for >= 0) | outside
     return Verdicts(labels[kept].astype(np.int16), found.scores[order][kept], right[kept],
                     frames[kept], stands_for[kept])
 
@@ -246,7 +245,7 @@ def flatten(frames: Sequence[Detections | None], where: str, classes: int) -> Cl
             boxes, scores, labels = (to_numpy(x) for x in (item.boxes, item.scores, item.labels))
             n = len(boxes)
             check_shapes(f"{where}, frame {t}", boxes=(boxes, (n, 4), "f"),
-                          scores=(scores, (n,), "f"), labels=(labels, (n,), "iu"))
+                         scores=(scores, (n,), "f"), labels=(labels, (n,), "iu"))
             rows.append((np.full(n, t), boxes, scores.astype(np.float32), labels))
     frame, boxes, scores, labels = (np.concatenate(column) for column in zip(*rows, strict=True))
     check_values(where, frame, boxes, labels, classes, scores)
