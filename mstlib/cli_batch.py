@@ -3,32 +3,13 @@
 `mstlib.cli` registers them beside those that train and evaluate.
 """
 
-import ast
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mstlib.cli_options import Profile, Results, literal, pairs
 from mstlib.config import MSTError
-
-Profile = Annotated[str, typer.Option(help="Scale: tiny (seconds) or mini (the benchmark).")]
-Results = Annotated[Path, typer.Option(help="Folder that holds runs/, tables/ and checkpoints/.")]
-
-
-def pairs(items: list[str] | None) -> dict[str, str]:
-    """["name=value"] as a dict; MSTError where the = is missing."""
-    for item in items or []:
-        if "=" not in item:
-            raise MSTError(f"'{item}': settings are given as NAME=VALUE, such as train.lr=0.01")
-    return dict(item.split("=", 1) for item in items or [])
-
-
-def literal(text: str) -> object:
-    """A Python literal (0.01, True, (1, 2)) as its value, anything else as the text it is."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def reproduce(

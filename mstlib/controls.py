@@ -6,8 +6,9 @@ more controls take a taught loss away, or put the paper's literal rule in.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from mstlib.paper import Claim
 from mstlib.stats import compare, mean_and_sd
 
 if TYPE_CHECKING:  # pandas is imported where it is used
@@ -26,21 +27,13 @@ RUNS = {  # name -> seeds
 }
 
 
-class Question(NamedTuple):
-    """Is run `better` better than run `base`, and what would that tell?"""
-
-    better: str
-    base: str
-    what: str
-
-
 QUESTIONS = (
-    Question("d", "b", "alignment, to a frame level that compares content only (Eq. 5)"),
-    Question("b-place", "b", "a term of place in the frame level"),
-    Question("d-place", "b-place", "alignment, to a frame level that knows places"),
-    Question("d-place", "d-place-free", "teaching the offsets the motion, knowing places"),
-    Question("d", "d-free", "teaching the offsets the motion, content only"),
-    Question("g", "g-label", "the test-time instance rule in training, not the labels"),
+    Claim("d", "b", "alignment, to a frame level that compares content only (Eq. 5)"),
+    Claim("b-place", "b", "a term of place in the frame level"),
+    Claim("d-place", "b-place", "alignment, to a frame level that knows places"),
+    Claim("d-place", "d-place-free", "teaching the offsets the motion, knowing places"),
+    Claim("d", "d-free", "teaching the offsets the motion, content only"),
+    Claim("g", "g-label", "the test-time instance rule in training, not the labels"),
 )
 
 
@@ -69,12 +62,12 @@ def comparisons_controls(records: Sequence[dict], caption: str) -> "pandas.DataF
     return frame
 
 
-def _row(question: Question, runs: dict[str, list[dict]]) -> dict:
+def _row(question: Claim, runs: dict[str, list[dict]]) -> dict:
     """One row of the table."""
     better, base = runs.get(question.better, []), runs.get(question.base, [])
     ours = compare(better, base)
     return {
-        "claim": f"{question.better} > {question.base}", "what": question.what,
+        "claim": f"{question.better} > {question.base}", "what": question.part,
         "our difference": ours.difference, "95 % low": ours.low, "95 % high": ours.high,
         "sd over seeds": ours.spread, "seeds": ours.seeds, "verdict": ours.verdict,
         "motion explained by the offsets": _explained(better), "note": ours.note,

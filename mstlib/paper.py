@@ -63,7 +63,7 @@ TABLES: dict[str, tuple[dict, ...]] = {
 
 
 class Claim(NamedTuple):
-    """Table III says that `better` beats `base`; `part` is what one has more than the other."""
+    """`better` beats `base`; `part` is what one has more than the other."""
 
     better: str
     base: str

@@ -25,7 +25,8 @@ from mstlib.evaluate import evaluate
 from mstlib.experiment import clips_of, for_data, run_training
 from mstlib.model.backbone import freeze_batch_norms
 from mstlib.model.detector import build_model
-from mstlib.model.losses import covered, leave_out, losses_of, sample
+from mstlib.model.losses import losses_of, sample
+from mstlib.model.rpn import covered, leave_out
 from mstlib.profiles import get_config
 from mstlib.stream import detect_clips
 from mstlib.train import How, Stopped, detector_weights, load_shared, pretrain, train_variant

@@ -15,10 +15,9 @@ from torchvision.ops import box_iou
 
 from mstlib.data.clip import Target
 from mstlib.model.detector import MST, Proposals
-from mstlib.model.rpn import RPN
+from mstlib.model.rpn import leave_out
 
 SAME_OBJECT = 0.5  # IoU at which a proposal takes an object's track id (Sec. IV-C)
-IGNORED = 0.5      # share of a box's area that one ignored region covers: no example of background
 
 
 def losses_of(model: MST, maps: Tensor, size: tuple[int, int], targets: list[list[Target]],
@@ -36,8 +35,6 @@ def losses_of(model: MST, maps: Tensor, size: tuple[int, int], targets: list[lis
     B, L = x.shape[:2]
     references = [t[0] for t in targets]
     boxes, scores, losses = model.rpn.train_step(x, size, references)
-    if any(len(t.ignored) for t in references):
-        losses = rpn_losses(model.rpn, x[:, 0], size, references)
     with half():
         c5 = model.reduce(model.backbone.c5(x.flatten(0, 1)))
     c5 = c5.float()
@@ -62,36 +59,6 @@ def losses_of(model: MST, maps: Tensor, size: tuple[int, int], targets: list[lis
         logits, deltas, [p[2] for p in picked], [p[3] for p in picked])
     losses |= auxiliary(model, how, targets, [i for i in identity if i is not None])
     return losses
-
-
-def covered(boxes: Tensor, regions: Tensor) -> Tensor:
-    """Share of the area of each box (n, 4) that lies in the region (R, 4) which covers most of it:
-    (n,)."""
-    low = torch.maximum(boxes[:, None, :2], regions[:, :2])
-    high = torch.minimum(boxes[:, None, 2:], regions[:, 2:])
-    inside = (high - low).clamp(min=0).prod(2)                         # (n, R)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp(min=1e-6)
-    return inside.amax(1) / area
-
-
-def leave_out(labels: Tensor, boxes: Tensor, regions: Tensor) -> Tensor:
-    """Labels (n,) of boxes (n, 4) with -1, not sampled, for background inside ignored regions."""
-    if len(regions) == 0:
-        return labels
-    return labels.masked_fill((labels == 0) & (covered(boxes, regions) >= IGNORED), -1)
-
-
-def rpn_losses(rpn: RPN, maps: Tensor, size: tuple[int, int], references: list[Target]
-               ) -> dict[str, Tensor]:
-    """The RPN's losses on reference maps (B, C, h, w) whose frames have ignored regions."""
-    objectness, deltas, anchors, _ = rpn.score(maps, size)
-    labels, boxes = rpn.parts.assign_targets_to_anchors(
-        anchors, [t.as_torchvision() for t in references])
-    labels = [leave_out(*of) for of in zip(labels, anchors, [t.ignored for t in references],
-                                           strict=True)]
-    goals = rpn.parts.box_coder.encode(boxes, anchors)
-    classes, box = rpn.parts.compute_loss(objectness, deltas, labels, goals)
-    return {"rpn_class": classes, "rpn_box": box}
 
 
 @torch.no_grad()

@@ -18,6 +18,8 @@ from mstlib.config import ModelConfig
 from mstlib.data.clip import Target
 from mstlib.model.backbone import stride_of
 
+IGNORED = 0.5  # share of a box's area that one ignored region covers: no example of background
+
 
 def rpn_head(channels: int, anchors: int, width: int) -> RPNHead:
     """3x3 to `width` channels (0: as many as it reads), then 1x1 to objectness and deltas."""
@@ -27,6 +29,23 @@ def rpn_head(channels: int, anchors: int, width: int) -> RPNHead:
         nn.init.normal_(head.conv[0][0].weight, std=0.01)  # as torchvision starts the others
         nn.init.zeros_(head.conv[0][0].bias)
     return head
+
+
+def covered(boxes: Tensor, regions: Tensor) -> Tensor:
+    """Share of the area of each box (n, 4) that lies in the region (R, 4) which covers most of it:
+    (n,)."""
+    low = torch.maximum(boxes[:, None, :2], regions[:, :2])
+    high = torch.minimum(boxes[:, None, 2:], regions[:, 2:])
+    inside = (high - low).clamp(min=0).prod(2)                         # (n, R)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1).clamp(min=1e-6)
+    return inside.amax(1) / area
+
+
+def leave_out(labels: Tensor, boxes: Tensor, regions: Tensor) -> Tensor:
+    """Labels (n,) of boxes (n, 4) with -1, not sampled, for background inside ignored regions."""
+    if len(regions) == 0:
+        return labels
+    return labels.masked_fill((labels == 0) & (covered(boxes, regions) >= IGNORED), -1)
 
 
 class RPN(nn.Module):
@@ -92,6 +111,8 @@ class RPN(nn.Module):
                         of[b].extend(part[b * (L - 1):][: L - 1])
         labels, boxes = self.parts.assign_targets_to_anchors(
             anchors, [t.as_torchvision() for t in references])
+        labels = [leave_out(*of) for of in zip(labels, anchors, [t.ignored for t in references],
+                                               strict=True)]
         goals = self.parts.box_coder.encode(boxes, anchors)
         classes, box = self.parts.compute_loss(objectness, deltas, labels, goals)
         return found[0], found[1], {"rpn_class": classes, "rpn_box": box}
