@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from mstlib.config import VARIANTS as ALL_VARIANTS
-from mstlib.controls import RUNS, options, split_name
+from mstlib.report.controls import RUNS, options, split_name
 
 PROFILE = config.get("profile", "mini")
 TRAIN = config.get("train", False)

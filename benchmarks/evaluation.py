@@ -27,10 +27,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mstlib.assess import Ask, figures, score_folder
 from mstlib.data.clip import Target
 from mstlib.data.dataset import Dataset
-from mstlib.detections import ClipDetections, Index, shards, start_folder, write_shards
+from mstlib.evaluation.assess import Ask, figures, score_folder
+from mstlib.evaluation.columns import ClipDetections
+from mstlib.evaluation.detections import Index, shards, start_folder, write_shards
 
 VIDEOS, FRAMES, OBJECTS, CLASSES, DETECTIONS = 555, 176_126, 273_505, 30, 300
 WIDTH, HEIGHT = 1280, 720

@@ -1,5 +1,5 @@
 """`python -m mstlib` is `mst`."""
 
-from mstlib.cli import main
+from mstlib.cli.main import main
 
 main()

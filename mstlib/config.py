@@ -40,7 +40,7 @@ VARIANTS = {  # Table III, in the paper's order
 
 @dataclass(frozen=True)
 class DataConfig:
-    """MiniVID (see `mstlib.data.minivid`); the reasons stand in its data card."""
+    """MiniVID (see `mstlib.data.minivid.benchmark`); the reasons stand in its data card."""
 
     name: str = "minivid-v1"
     seed: int = 2022            # the paper's year; any change of it is another benchmark

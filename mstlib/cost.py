@@ -13,16 +13,16 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mstlib.batches import Pick, Window, first_rows, image_window, map_window
 from mstlib.config import VARIANTS, Config
 from mstlib.data.clip import Clip, Target
 from mstlib.distributed import Group, choose_device
-from mstlib.loader import Feed
 from mstlib.model.backbone import freeze_batch_norms
 from mstlib.model.detector import build_model
 from mstlib.profiles import get_config
 from mstlib.stream import clip_maps
-from mstlib.update import make_optimizer, train_step
+from mstlib.training.batches import Pick, Window, first_rows, image_window, map_window
+from mstlib.training.loader import Feed
+from mstlib.training.update import make_optimizer, train_step
 
 LISTED = ("backbone", "rpn.parts.head", "proposal.layers")  # parts that the table takes apart
 REPEATS = 9  # steps timed of each variant
@@ -104,7 +104,7 @@ class NoiseClip:
 def timed_clips(config: Config) -> Sequence[Clip]:
     """What steps are timed on: clips of MiniVID, or noise of the size that the model sees."""
     if config.source.format == "minivid":
-        from mstlib.experiment import clips_of
+        from mstlib.training.experiment import clips_of
 
         return list(clips_of(config, "val"))[:4]
     return [NoiseClip("noise", (config.source.short_side, config.source.long_side))]

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from mstlib.config import MSTError
 
+ROOT = Path(__file__).resolve().parents[1]  # the repository
+
 
 @contextmanager
 def write_via(path: str | Path) -> Iterator[Path]:

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from mstlib.config import MSTError
 from mstlib.data.clip import DETERIORATIONS, Clip, Detections, Target
+from mstlib.evaluation.story import about, judge, of_track
 from mstlib.fileio import write_bytes
-from mstlib.story import about, judge, of_track
 
 if TYPE_CHECKING:  # matplotlib and pandas are imported where they are used
     import pandas
@@ -48,8 +48,8 @@ def film_strip(
     """Frames of a clip side by side, a row for every `columns` of them.
 
     detections: of frame t under `detections[t]`; those below `threshold` are not drawn, and with
-    `targets` each is judged (`mstlib.story.judge`). classes: names of labels 1, 2, ... titles: one
-    a frame (default: its number and deteriorations). track: draw and name this object only.
+    `targets` each is judged (`mstlib.evaluation.story.judge`). classes: names of labels 1, 2, ...
+    titles: one a frame (default: its number and deteriorations). track: draw this object only.
     MSTError if there is no frame.
     """
     if not len(frames):

@@ -2,7 +2,8 @@
 # # What breaks a detector in video?
 #
 # **Paper** Sec. I, Fig. 1, Table VIII · **Equations** none · **CPU** under a minute ·
-# **Needs** nothing beyond the repository · **Module** [mstlib/story.py](../mstlib/story.py),
+# **Needs** nothing beyond the repository ·
+# **Module** [mstlib/evaluation/story.py](../mstlib/evaluation/story.py),
 # [mstlib/show.py](../mstlib/show.py) · **Previous** none, this is the start ·
 # **Next** 01, the detector that looks at one frame
 
@@ -40,15 +41,10 @@ import ipywidgets
 import pandas
 import torch
 
-from mstlib.batch import ROOT
-from mstlib.charts import bar_chart, score_chart
 from mstlib.data.clip import DETERIORATIONS, window_indices
-from mstlib.data.minivid import CLASSES
-from mstlib.evaluate import metrics, slice_masks
-from mstlib.experiment import clips_of, targets_of, trained
-from mstlib.profiles import get_config
-from mstlib.show import draw_frame, figure_output, film_strip, grid, table_output
-from mstlib.story import (
+from mstlib.data.minivid.benchmark import CLASSES
+from mstlib.evaluation.evaluate import metrics, slice_masks
+from mstlib.evaluation.story import (
     clean_in_window,
     find_event,
     slice_scores,
@@ -56,7 +52,12 @@ from mstlib.story import (
     track_scores,
     traveller,
 )
+from mstlib.profiles import get_config
+from mstlib.report.batch import ROOT
+from mstlib.report.charts import bar_chart, score_chart
+from mstlib.show import draw_frame, figure_output, film_strip, grid, table_output
 from mstlib.stream import detect_clip, detect_clips
+from mstlib.training.experiment import clips_of, targets_of, trained
 
 # %% [markdown]
 # ## 1. What is there in a video that is not in an image?
@@ -279,12 +280,12 @@ table_output(pandas.DataFrame(rows))
 #
 # | here | in mstlib |
 # |---|---|
-# | the traveller and the deteriorations it meets | `story.traveller`, `story.track_flags` |
-# | events, windows with a clean view | `story.find_event`, `story.clean_in_window` |
+# | the traveller and the deteriorations it meets | `evaluation.story.traveller`, `evaluation.story.track_flags` |
+# | events, windows with a clean view | `evaluation.story.find_event`, `evaluation.story.clean_in_window` |
 # | film strips, boxes, the slider's picture | `show.film_strip`, `show.draw_frame` |
-# | score of a right detection over time | `story.track_scores`, `charts.score_chart` |
-# | clean and deteriorated frames | `evaluate.slice_masks`, `evaluate.metrics` |
-# | a trained detector, its detections in a clip | `experiment.trained`, `stream.detect_clip` |
+# | score of a right detection over time | `evaluation.story.track_scores`, `report.charts.score_chart` |
+# | clean and deteriorated frames | `evaluation.evaluate.slice_masks`, `evaluation.evaluate.metrics` |
+# | a trained detector, its detections in a clip | `training.experiment.trained`, `stream.detect_clip` |
 #
 # **Where the later notebooks go**
 #

@@ -2,8 +2,9 @@
 # # Which claims of the paper hold here?
 #
 # **Paper** Sec. IV-D, Tables III and VIII · **Equations** none · **CPU** seconds ·
-# **Needs** run records (`results/runs/`) · **Module** [mstlib/results.py](../mstlib/results.py),
-# [mstlib/stats.py](../mstlib/stats.py) · **Previous** 07, the whole detector ·
+# **Needs** run records (`results/runs/`) ·
+# **Module** [mstlib/report/results.py](../mstlib/report/results.py),
+# [mstlib/report/stats.py](../mstlib/report/stats.py) · **Previous** 07, the whole detector ·
 # **Next** none, this is the end
 
 # %% [markdown]
@@ -41,15 +42,15 @@ results: str = "results"   # folder that holds runs/, in the repository
 import pandas
 import torch
 
-from mstlib.batch import ROOT
-from mstlib.charts import forest_chart, seed_chart
 from mstlib.config import VARIANTS, ModelConfig
+from mstlib.evaluation.story import runs_of
 from mstlib.model.frame import FrameLevel
 from mstlib.paper import CLAIMS_III, TABLES, paper_difference
-from mstlib.results import comparisons_iii, controls, read_runs, table_iii
+from mstlib.report.batch import ROOT
+from mstlib.report.charts import forest_chart, seed_chart
+from mstlib.report.results import comparisons_iii, controls, read_runs, table_iii
+from mstlib.report.stats import mean_and_sd, slice_map
 from mstlib.show import figure_output, table_output
-from mstlib.stats import mean_and_sd, slice_map
-from mstlib.story import runs_of
 
 records = runs_of(ROOT / results / "runs", profile, table)
 by_variant = {v: [r for r in records if r["variant"] == v] for v in VARIANTS}
@@ -200,9 +201,9 @@ table_output(aligned, digits=2)
 # level cannot see it. With a term of place (near cells count more), it can.
 #
 # So the question of alignment has to be put to a frame level that knows places. Runs whose name
-# has a tag differ from Table III's in one respect (`mstlib.controls`): `place` turns the term of
-# place on and lets DAlign's output replace the support's features, as in the paper; `free` takes
-# the loss away that teaches offsets the motion; `label` is the paper's literal instance rule.
+# has a tag differ from Table III's in one respect (`mstlib.report.controls`): `place` turns the
+# term of place on and lets DAlign's output replace the support's features, as in the paper; `free`
+# takes the loss away that teaches offsets the motion; `label` is the paper's literal instance rule.
 
 # %%
 torch.manual_seed(0)
@@ -259,13 +260,13 @@ print("2.", message)
 #
 # | here | in mstlib |
 # |---|---|
-# | run records | `records.read_runs`, `story.runs_of` |
-# | Table III and its claims | `results.table_iii`, `results.comparisons_iii`, `mst table III` |
-# | paired interval over videos and seeds | `stats.compare`, `stats.hierarchical_interval` |
-# | resampled videos | `evaluate.bootstrap_maps` |
-# | forest plot, spread over seeds | `charts.forest_chart`, `charts.seed_chart` |
-# | RPN recall, alignment | `assess.measures`, `alignment.alignment_error` |
-# | controls | `controls.QUESTIONS`, `results.controls` |
+# | run records | `report.records.read_runs`, `evaluation.story.runs_of` |
+# | Table III and its claims | `report.results.table_iii`, `report.results.comparisons_iii`, `mst table III` |
+# | paired interval over videos and seeds | `report.stats.compare`, `report.stats.hierarchical_interval` |
+# | resampled videos | `evaluation.bootstrap.bootstrap_maps` |
+# | forest plot, spread over seeds | `report.charts.forest_chart`, `report.charts.seed_chart` |
+# | RPN recall, alignment | `evaluation.measures.measures`, `evaluation.alignment.alignment_error` |
+# | controls | `report.controls.QUESTIONS`, `report.results.controls` |
 # | the paper's numbers | `paper.TABLES`, `paper.CLAIMS_III` |
 #
 # Make every table again with `mst reproduce`; start from the beginning with

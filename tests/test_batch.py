@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mstlib import batch, pages
 from mstlib.config import MSTError, with_overrides
 from mstlib.profiles import get_config
+from mstlib.report import batch, pages
 
 NOTEBOOK = """# %% tags=["parameters"]
 table = "I"
@@ -138,7 +138,7 @@ def test_one_batch_at_a_time(tmp_path):
     hold = f"""
 import sys
 from pathlib import Path
-from mstlib.batch import only_one
+from mstlib.report.batch import only_one
 with only_one(Path({str(lock)!r})):
     print("held", flush=True)
     sys.stdin.read()

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from shared_data import SHARED, needs_davis
 
-from mstlib import cli
-from mstlib.data.check import check_data, report_lines
-from mstlib.data.check_clip import wrong_box
-from mstlib.data.lookalike import LOOKALIKES, write_lookalike
+from mstlib.cli import main as cli
+from mstlib.data.check.check import check_data, report_lines
+from mstlib.data.check.clips import wrong_box
+from mstlib.data.formats.lookalike import LOOKALIKES, write_lookalike
 from mstlib.data.readers import FORMATS
 
 VID = "Annotations/VID/train/ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000"
@@ -458,7 +458,7 @@ def test_whatever_a_reader_raises_is_a_line(copy, monkeypatch):
     def explode(clip, t):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("mstlib.data.davis.DavisClip.annotated", explode)
+    monkeypatch.setattr("mstlib.data.formats.davis.DavisClip.annotated", explode)
     found = problems("davis", root, split="val")["annotation that cannot be read"]
     assert len(found) == 16 and found[0].endswith(": ZeroDivisionError('a bug')")
 

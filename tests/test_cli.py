@@ -8,7 +8,7 @@ import sys
 import pytest
 import typer
 
-from mstlib import cli
+from mstlib.cli import main as cli
 from mstlib.config import MSTError
 
 COMMANDS = typer.main.get_command(cli.app).commands
@@ -47,7 +47,8 @@ def test_examples_in_help_are_valid_commands(name):
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import sys, mstlib.cli; sys.exit(any(m in sys.modules for m in ('torch', 'pandas')))"
+    heavy = "any(m in sys.modules for m in ('torch', 'pandas'))"
+    code = f"import sys, mstlib.cli.main; sys.exit({heavy})"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -116,7 +117,7 @@ def fail(monkeypatch, error: BaseException) -> None:
     def raising():
         raise error
 
-    monkeypatch.setattr("mstlib.batch.describe", raising)
+    monkeypatch.setattr("mstlib.report.batch.describe", raising)
 
 
 def errno_text(number: int) -> str:

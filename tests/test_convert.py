@@ -15,12 +15,12 @@ import pytest
 import typer
 from PIL import Image
 
-from mstlib import cli
+from mstlib.cli import main as cli
 from mstlib.config import MSTError
-from mstlib.data import convert as converting
-from mstlib.data.convert import convert
-from mstlib.data.cvat import read_cvat
-from mstlib.data.mot import read_mot
+from mstlib.data.formats import convert as converting
+from mstlib.data.formats.convert import convert
+from mstlib.data.formats.cvat import read_cvat
+from mstlib.data.formats.mot import read_mot
 from mstlib.data.readers import open_dataset
 
 SIZE = (48, 64)  # (H, W) of every test frame

@@ -12,23 +12,28 @@ from evaluation_cases import BOX, found, random_split, target
 from PIL import Image
 from scenes import square_clips
 
-from mstlib import assess, cli
-from mstlib.assess import Ask, detections_of, figures, save_detections, score_clip, score_folder
 from mstlib.checkpoint import save_weights
+from mstlib.cli import main as cli
 from mstlib.config import VARIANTS, MSTError, SourceConfig
 from mstlib.data.dataset import BadFile, Dataset
-from mstlib.detections import (
+from mstlib.evaluation import detecting
+from mstlib.evaluation.assess import Ask, figures, score_clip, score_folder
+from mstlib.evaluation.bootstrap import bootstrap_slices
+from mstlib.evaluation.columns import flatten
+from mstlib.evaluation.detecting import detections_of, save_detections
+from mstlib.evaluation.detections import (
     Index,
     check_same,
-    read_csv,
     read_index,
     read_shard,
     shards,
     start_folder,
     write_shards,
 )
-from mstlib.evaluate import bootstrap_slices, metrics
-from mstlib.matching import flatten, match, share
+from mstlib.evaluation.detections_csv import read_csv
+from mstlib.evaluation.evaluate import metrics
+from mstlib.evaluation.matching import match
+from mstlib.evaluation.workers import share
 from mstlib.model.detector import MST
 from mstlib.profiles import TINY
 from mstlib.stream import batches, clip_windows, detect_clip
@@ -71,7 +76,7 @@ def saved(folder, predictions, dataset, numbers=None):
 
 
 def test_what_is_read_is_what_was_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("mstlib.detections.SHARD_FRAMES", 5)
+    monkeypatch.setattr("mstlib.evaluation.detections.SHARD_FRAMES", 5)
     predictions, _, dataset = made()
     predictions[2][0] = None  # skipped
     index = read_index(saved(tmp_path, predictions, dataset))
@@ -234,7 +239,7 @@ def test_what_is_no_csv_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_scoring_a_folder_equals_scoring_in_memory(tmp_path, jobs, monkeypatch):
-    monkeypatch.setattr("mstlib.detections.SHARD_FRAMES", 4)
+    monkeypatch.setattr("mstlib.evaluation.detections.SHARD_FRAMES", 4)
     predictions, targets, dataset = made(5)
     numbers = [4, 1, 0, 6, 2, 5, 3]  # clips come in any order
     ask = Ask(["vid-devkit", "vid", "coco", "uavdt"], jobs=jobs)
@@ -380,9 +385,9 @@ def test_processes_share_the_clips_longest_first(model, tmp_path, monkeypatch):
     clips = [clip for n in (2, 5, 3, 4) for clip in square_clips(1, frames=n)]
     clips = [replace(clip, name=f"square-{n}") for n, clip in enumerate(clips)]
     dataset = Dataset("squares", "val", ("red", "green"), clips)
-    monkeypatch.setattr(assess, "wait_for_all", lambda: None)
+    monkeypatch.setattr(detecting, "wait_for_all", lambda: None)
     for rank in (1, 0):
-        monkeypatch.setattr(assess, "this_process", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(detecting, "this_process", lambda rank=rank: (rank, 2))
         save_detections(model, dataset, tmp_path, RUN, False, "test")
     held = shards(tmp_path, read_index(tmp_path))
     assert sorted(held.values()) == [[1, 2], [3, 0]]  # 5 and 3 frames, 4 and 2

@@ -13,10 +13,10 @@ from scenes import square_clips
 from mstlib.config import MSTError, with_overrides
 from mstlib.data.dataset import BadFile
 from mstlib.distributed import ALONE, Group, choose_device, rank
-from mstlib.loader import Step
 from mstlib.profiles import get_config
-from mstlib.train import load_state, pretrain, train_variant
-from mstlib.trainlog import Log
+from mstlib.training.loader import Step
+from mstlib.training.train import load_state, pretrain, train_variant
+from mstlib.training.trainlog import Log
 
 TESTS = Path(__file__).parent
 SETTINGS = {"train.forward": 1, "train.batch": 4, "train.steps": 8, "train.save_every": 4}
@@ -27,7 +27,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from scenes import square_clips
-from mstlib import train
+from mstlib.training import train
 from mstlib.config import MSTError, with_overrides
 from mstlib.data.dataset import BadFile
 from mstlib.profiles import get_config
@@ -56,7 +56,7 @@ config = with_overrides(get_config("tiny", "g"), {settings!r})
 try:
     train.train_variant(config, square_clips(), 0, init, out)
 except MSTError as error:
-    print("said by", os.environ["RANK"] + ":", error, file=sys.stderr)
+    sys.stderr.write("said by " + os.environ["RANK"] + f": {{error}}\\n")  # one write: unbroken
     sys.exit(getattr(error, "exit_code", 2))
 '''
 

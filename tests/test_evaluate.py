@@ -9,13 +9,8 @@ from evaluation_cases import BOX, FAR, found, random_split, target
 
 from mstlib.config import MSTError
 from mstlib.data.clip import Detections, Target
-from mstlib.evaluate import (
-    deteriorated_frames,
-    evaluate,
-    metrics,
-    proposal_recall,
-    slice_masks,
-)
+from mstlib.evaluation.evaluate import deteriorated_frames, evaluate, metrics, slice_masks
+from mstlib.evaluation.measures import proposal_recall
 
 
 def ap(detections, targets, protocol="vid"):

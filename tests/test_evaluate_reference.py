@@ -11,17 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mstlib.data.clip import Detections
-from mstlib.evaluate import (
-    average_precisions,
-    bootstrap_maps,
-    bootstrap_slices,
-    coco_metrics,
-    deteriorated_frames,
-    evaluate,
-    metrics,
-    resample_weights,
-)
-from mstlib.matching import columns, match
+from mstlib.evaluation.bootstrap import bootstrap_maps, bootstrap_slices, resample_weights
+from mstlib.evaluation.evaluate import coco_metrics, deteriorated_frames, evaluate, metrics
+from mstlib.evaluation.matching import columns, match
+from mstlib.evaluation.precision import average_precisions
 
 MATCHED = ("vid", "vid-devkit", "uavdt")
 
@@ -53,7 +46,7 @@ def test_chunks_of_detections_do_not_matter(protocol, monkeypatch):
     predictions, targets = random_split(3, clips=8, frames=9)
     targets = with_regions(targets, 3)
     whole = metrics(predictions, targets, "abc", protocol)
-    monkeypatch.setattr("mstlib.matching.CHUNK", 3)
+    monkeypatch.setattr("mstlib.evaluation.matching.CHUNK", 3)
     assert metrics(predictions, targets, "abc", protocol) == whole
 
 
@@ -84,7 +77,7 @@ def test_chunks_of_resamples_do_not_matter(monkeypatch):
     predictions, targets = random_split(1, clips=6)
     table = match(predictions, targets, "abc")
     whole = bootstrap_maps(table, 30)
-    monkeypatch.setattr("mstlib.evaluate.CHUNK", 1)
+    monkeypatch.setattr("mstlib.evaluation.precision.CHUNK", 1)
     assert bootstrap_maps(table, 30) == pytest.approx(whole, abs=1e-9)
 
 
@@ -173,7 +166,7 @@ def test_coco_in_small_chunks_and_two_processes_with_crowds(seed, tmp_path, caps
         parts = (torch.cat([x] * 60) for x in (d.boxes, d.scores, d.labels))
         predictions[0][0] = Detections(*parts)
     expected = coco_reference(predictions, targets, tmp_path).stats
-    monkeypatch.setattr("mstlib.coco_protocol.CHUNK", 3)
+    monkeypatch.setattr("mstlib.evaluation.coco_protocol.CHUNK", 3)
     found, truths = columns(predictions, targets, 3)
     got = coco_metrics(found, truths, "abc", jobs=2)["extra"]
     capsys.readouterr()

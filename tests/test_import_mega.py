@@ -362,7 +362,7 @@ def test_the_floor_of_the_geometry_is_added():
 
 def test_the_command_reports_and_writes_weights_with_their_configuration(tmp_path, capsys):
     safetensors = pytest.importorskip("safetensors.torch")
-    from mstlib.cli_import import import_weights
+    from mstlib.cli.imports import import_weights
 
     state = checkpoint("single")
     torch.save({"model": state}, tmp_path / "R_50.pth")

@@ -9,13 +9,13 @@ import pytest
 import torch
 from scenes import SquareClip, square_clips
 
-from mstlib.batches import draw, image_window, locate, reference_ends, step_seed
 from mstlib.config import MSTError
 from mstlib.data.clip import Target
 from mstlib.data.dataset import BadFile
 from mstlib.distributed import explained
-from mstlib.loader import TRIES, Feed, pack, steps, unpack
 from mstlib.profiles import get_config
+from mstlib.training.batches import draw, image_window, locate, reference_ends, step_seed
+from mstlib.training.loader import TRIES, Feed, pack, steps, unpack
 
 RECIPE = replace(get_config("tiny").train, batch=4, forward=1)
 

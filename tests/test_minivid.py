@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from mstlib.config import DataConfig, MSTError
-from mstlib.data import film, generate, script
-from mstlib.data.card import columns_of, describe, portrait, write_card
 from mstlib.data.clip import DETERIORATIONS
-from mstlib.data.minivid import CLASSES, ensure_minivid, load_minivid
-from mstlib.data.scene import Scene
-from mstlib.data.sprite import Sprite, lay_over
+from mstlib.data.minivid import film, generate, script
+from mstlib.data.minivid.benchmark import CLASSES, ensure_minivid, load_minivid
+from mstlib.data.minivid.card import columns_of, describe, portrait, write_card
+from mstlib.data.minivid.scene import Scene
+from mstlib.data.minivid.sprite import Sprite, lay_over
 from mstlib.profiles import TINY
 
 SCENE = Scene()
@@ -103,7 +103,7 @@ def test_interrupted_generation_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="kills a process group")
 def test_killed_generation_leaves_nothing_that_load_accepts(tmp_path):
     code = ("from pathlib import Path; from mstlib.profiles import MINI;"
-            "from mstlib.data.generate import ensure_minivid;"
+            "from mstlib.data.minivid.generate import ensure_minivid;"
             f"ensure_minivid(MINI.data, 'train', Path({str(tmp_path)!r}), workers=2)")
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL,
                                start_new_session=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from evaluation_cases import naive_iou, target
 
-from mstlib.motion import annotate, frame_slices, join, motion_ious, object_slices
+from mstlib.evaluation.motion import annotate, frame_slices, join, motion_ious, object_slices
 
 
 def columns_of(*clips):

@@ -9,9 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from mstlib.batch import ROOT, evaluation_record
 from mstlib.config import VARIANTS, MSTError
-from mstlib.experiment import run_pretraining, run_training, trained
 from mstlib.notebook import (
     KERNELSPEC,
     build_notebooks,
@@ -21,7 +19,9 @@ from mstlib.notebook import (
     run_notebook,
 )
 from mstlib.profiles import get_config
-from mstlib.records import write_record
+from mstlib.report.batch import ROOT, evaluation_record
+from mstlib.report.records import write_record
+from mstlib.training.experiment import run_pretraining, run_training, trained
 
 FOLDER = ROOT / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))
@@ -81,7 +81,7 @@ def test_exercises_are_rated_and_the_summary_leads_into_the_package(source):
     assert 2 <= len(re.findall(r"^\d\. [★☆]{3}, \d+ minutes", exercises, re.MULTILINE)) <= 3
     summary = cells[-1]
     assert summary.startswith("## Summary") and "| here | in mstlib |" in summary
-    names = re.findall(r"`(\w+)\.(\w+)`", summary)
+    names = re.findall(r"`([\w.]+)\.(\w+)`", summary)
     assert names
     for module, name in names:
         assert hasattr(importlib.import_module(f"mstlib.{module}"), name), f"{module}.{name}"

@@ -15,10 +15,10 @@ from PIL import Image
 from shared_data import SHARED, needs_davis
 
 from mstlib.config import MSTError
-from mstlib.data import davis, imagenet, uavdt
 from mstlib.data.dataset import BadFile, Dataset
+from mstlib.data.formats import davis, imagenet, uavdt
+from mstlib.data.formats.lookalike import LOOKALIKES, Film, _films, write_lookalike
 from mstlib.data.frames import FileClip
-from mstlib.data.lookalike import LOOKALIKES, Film, _films, write_lookalike
 from mstlib.data.readers import FORMATS, detect_format, open_dataset
 
 pytestmark = pytest.mark.filterwarnings("error")  # a reader warns only where a test expects it

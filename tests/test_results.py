@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mstlib import records as records_module
-from mstlib.cli_options import config_of
+from mstlib.cli.options import config_of
 from mstlib.config import VARIANTS, MSTError
-from mstlib.controls import RUNS, options, split_name
 from mstlib.paper import CLAIMS_III, TABLES, paper_difference
 from mstlib.profiles import get_config
-from mstlib.records import code_state
-from mstlib.results import (
+from mstlib.report import records as records_module
+from mstlib.report.controls import RUNS, options, split_name
+from mstlib.report.records import code_state
+from mstlib.report.results import (
     check_tables,
     comparisons_iii,
     controls,
@@ -26,7 +26,7 @@ from mstlib.results import (
     write_record,
     write_tables,
 )
-from mstlib.stats import compare, hierarchical_interval
+from mstlib.report.stats import compare, hierarchical_interval
 
 
 def record(variant="a", seed=0, level=60.0, noise=None, config=None, **changes):

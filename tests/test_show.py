@@ -13,12 +13,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scenes import SquareClip, square_clips
 
-from mstlib import charts, picture, show, story
+from mstlib import show
 from mstlib.checkpoint import save_weights
 from mstlib.config import MSTError
 from mstlib.data.clip import DETERIORATIONS, Detections
+from mstlib.evaluation import story
 from mstlib.model.detector import build_model
 from mstlib.profiles import get_config
+from mstlib.report import charts, picture
 
 
 class Marked(SquareClip):

@@ -13,25 +13,32 @@ import pytest
 import torch
 from scenes import SquareClip, square_clips
 
-from mstlib import train as training
-from mstlib import update
-from mstlib.batches import collate, draw, image_window, kept_maps, map_batch
 from mstlib.checkpoint import load_weights, read_metadata, save_weights
-from mstlib.cli_options import how_to_train, with_data
+from mstlib.cli.options import how_to_train, with_data
 from mstlib.config import MSTError, config_from_dict, with_overrides
 from mstlib.data.dataset import BadFile, Dataset
-from mstlib.data.minivid import CLASSES
-from mstlib.evaluate import evaluate
-from mstlib.experiment import clips_of, for_data, run_training
+from mstlib.data.minivid.benchmark import CLASSES
+from mstlib.evaluation.evaluate import evaluate
 from mstlib.model.backbone import freeze_batch_norms
 from mstlib.model.detector import build_model
 from mstlib.model.losses import losses_of, sample
 from mstlib.model.rpn import covered, leave_out
 from mstlib.profiles import get_config
 from mstlib.stream import detect_clips
-from mstlib.train import How, Stopped, detector_weights, load_shared, pretrain, train_variant
-from mstlib.trainlog import SlowData, load_state
-from mstlib.update import BadStep, learning_rate, make_optimizer, train_step
+from mstlib.training import train as training
+from mstlib.training import update
+from mstlib.training.batches import collate, draw, image_window, kept_maps, map_batch
+from mstlib.training.experiment import clips_of, for_data, run_training
+from mstlib.training.train import (
+    How,
+    Stopped,
+    detector_weights,
+    load_shared,
+    pretrain,
+    train_variant,
+)
+from mstlib.training.trainlog import SlowData, load_state
+from mstlib.training.update import BadStep, learning_rate, make_optimizer, train_step
 
 
 def weights_of(path):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mstlib.config import MSTError
-from mstlib.data import coco_vid, davis, imagenet, uavdt
 from mstlib.data.dataset import Dataset
+from mstlib.data.formats import coco_vid, davis, imagenet, uavdt
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,147 @@
+"""The command `mst evaluate`: from a checkpoint, or from saved detections, to figures."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mstlib.cli.options import Data, with_data
+from mstlib.config import MSTError
+from mstlib.profiles import get_config
+
+USUAL = {  # protocols by format unless told; the first one leads
+    "imagenet": ["vid", "vid-devkit"], "imagenet-vid": ["vid", "vid-devkit"],
+    "imagenet-det": ["vid", "vid-devkit"], "uavdt": ["vid", "uavdt"],
+}
+ALL = ["vid", "vid-devkit", "coco"]
+
+
+def evaluate(
+    checkpoint: Annotated[Path | None, typer.Argument(help="Weights, .safetensors.")] = None,
+    data: Data = None,
+    split: Annotated[str | None, typer.Option(
+        help="val (settings are chosen here) or test  [default: test]")] = None,
+    protocol: Annotated[list[str] | None, typer.Option(
+        help="vid, vid-devkit, coco or uavdt; repeatable, the first one leads  [default: vid, "
+             "vid-devkit, coco; UAVDT: vid, uavdt; ImageNet: vid, vid-devkit]")] = None,
+    variant: Annotated[str | None, typer.Option(
+        help="Insist that the checkpoint is of this variant.")] = None,
+    save: Annotated[Path | None, typer.Option(
+        help="Write the detections to this folder, or go on there.")] = None,
+    detections: Annotated[Path | None, typer.Option(
+        help="Score these: a folder written by --save, or a .csv.")] = None,
+    skip_bad: Annotated[bool, typer.Option(
+        "--skip-bad", help="Leave out frames that cannot be read, and count them.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that score.")] = 1,
+    device: Annotated[str | None, typer.Option(
+        help="auto (a GPU where there is one), cpu or cuda  [default: cpu for MiniVID, else auto]"
+    )] = None,
+    tag: Annotated[str, typer.Option(
+        help="What differs from the profile's own settings  [default: the data set]")] = "",
+    record: Annotated[bool, typer.Option("--record", help="Write results/runs/ID.json.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the run record to this file.")] = None,
+) -> None:
+    """Measure a checkpoint on MiniVID or on a data set of yours and print its figures.
+
+    Protocols, slices, saving and several GPUs: docs/evaluation.md.
+
+    \b
+    Example: mst evaluate results/checkpoints/mini-g.safetensors
+             mst evaluate build/mini/g-seed0.safetensors --split val --protocol coco
+             mst evaluate my.safetensors --data davis:DAVIS --split val --save build/found
+             mst evaluate --detections build/found --data davis:DAVIS --jobs 2
+    """
+    if (checkpoint is None) == (detections is None) or (save and detections):
+        raise MSTError("give weights to evaluate, with or without --save FOLDER, or --detections "
+                       "to score again")
+    config, root = with_data(get_config("mini"), data)
+    place = data and (config.source.format, root)
+    wanted = protocol or (USUAL.get(config.source.format, ALL) if data else ALL)
+    if checkpoint and not (data or save or skip_bad or jobs > 1 or device):
+        from mstlib.report.batch import evaluation_record
+
+        run = evaluation_record(checkpoint, split or "test", wanted, tag, variant)
+    else:
+        from mstlib.evaluation.assess import Ask, rescore, run_evaluation
+
+        if checkpoint:
+            run = run_evaluation(checkpoint, split or "test", variant, wanted, data=place,
+                                 save=save, skip_bad=skip_bad, jobs=jobs,
+                                 device=device or ("auto" if data else "cpu"))
+        else:
+            run = rescore(detections, place, split, Ask(wanted, True, skip_bad, jobs))
+        if not run:
+            return  # one of several processes; the first one reports
+        run = _record(run, wanted[0], tag)
+    print("\n".join(report(run)))
+    if record:
+        out = out or Path("results", "runs", f"{_id(run)}.json")
+    if out:
+        from mstlib.fileio import write_json
+
+        write_json(out, run)
+        print(f"run record: {out}")
+
+
+def _record(run: dict, protocol: str, tag: str) -> dict:
+    """A run record where it is known whose figures they are, else the figures as they are."""
+    from mstlib.config import config_from_dict
+    from mstlib.report.records import device_name, new_record
+
+    if "config" not in run:
+        return run
+    config = config_from_dict(run["config"])
+    tag = tag or ("" if config.data.name == run["dataset"] else run["dataset"])
+    record = new_record(
+        config, run["variant"], run["seed"], metrics=run["metrics"], bootstrap=run["bootstrap"],
+        split=run["split"], counts={name: run[name] for name in ("clips", "frames", "skipped")},
+        steps=config.train.steps, losses={}, seconds={"evaluate": run["evaluate_s"]},
+        device=device_name(run["device"]), protocol=protocol, tag=tag,
+        recipe=[shlex.join(["mst", *sys.argv[1:]])])
+    record["dataset"]["name"] = run["dataset"]
+    return record | ({"measures": run["measures"]} if "measures" in run else {})
+
+
+def _id(run: dict) -> str:
+    if "id" not in run:
+        raise MSTError("these detections do not say who made them: give --out FILE in place of "
+                       "--record")
+    return run["id"]
+
+
+# What is printed ----------------------------------------------------------------------------------
+
+
+def report(run: dict) -> list[str]:
+    """The figures of a record as lines: mAP of every slice, then AP of every class, in percent."""
+    where = run["dataset"] if isinstance(run["dataset"], dict) else {
+        "name": run["dataset"], "split": run["split"], "counts": run}
+    counts, metrics = where["counts"], run["metrics"]
+    skipped = f", {counts['skipped']} more skipped" if counts.get("skipped") else ""
+    lines = [f"{run.get('id', 'detections')} on {where['name']} {where['split']}: "
+             f"{counts['clips']} clips, {counts['frames']} frames{skipped}"]
+    lines += _table("mAP %", "slices", {p: m["slices"] for p, m in metrics.items()}, metrics)
+    lines += _table("AP %", "classes", {p: m["per_class"] for p, m in metrics.items()}, metrics)
+    return lines + [f"{p}: " + ", ".join(f"{name} {_number(value)}"
+                                         for name, value in m["extra"].items())
+                    for p, m in metrics.items() if m["extra"]]
+
+
+def _table(title: str, kind: str, columns: dict[str, dict], metrics: dict[str, dict]) -> list[str]:
+    """A column for each protocol and the number of objects; rows without any object are left
+    out."""
+    objects = {name: count for m in metrics.values() for name, count in m["objects"][kind].items()}
+    rows = [name for name, count in objects.items() if count]
+    wide = max(map(len, [title, *rows]))
+    lines = ["", f"{title:{wide}}" + "".join(f"{p:>12}" for p in columns) + f"{'objects':>10}"]
+    for name in rows:
+        cells = "".join(f"{_number(column.get(name, '')):>12}" for column in columns.values())
+        lines.append(f"{name:{wide}}{cells}{objects[name]:>10}")
+    return lines
+
+
+def _number(value: float | str | None) -> str:
+    """Two decimals, nothing for what a protocol does not report."""
+    return value if isinstance(value, str) else "-" if value is None else f"{value:.2f}"

@@ -1,0 +1,239 @@
+"""Training: one loop for the single-frame pretraining and for every variant of Table III (Sec.
+IV-C).
+
+At `mini` scale the detector is first trained on single frames; each variant, (a) included, then
+takes the same number of further steps from there with conv1-4 frozen, whose maps are computed once
+and kept (DEVIATIONS.md 3). Every step draws its windows and its random numbers from (seed, step)
+alone: a resumed run repeats itself bit by bit. loader.py brings the data, update.py takes a step,
+trainlog.py keeps state and log, `mstlib.distributed` joins processes.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mstlib.checkpoint import load_weights
+from mstlib.config import Config, Levels, MSTError, TrainConfig
+from mstlib.data.clip import Clip
+from mstlib.data.dataset import BadFile
+from mstlib.distributed import explained, processes, say, sigterm, warn
+from mstlib.model.backbone import freeze_batch_norms
+from mstlib.model.backbone_weights import load_backbone_weights
+from mstlib.model.detector import MST, build_model
+from mstlib.progress import progress
+from mstlib.training.batches import (
+    Pick,
+    Window,
+    first_rows,
+    image_window,
+    kept_maps,
+    map_window,
+    reference_ends,
+    references_of,
+)
+from mstlib.training.loader import Feed, Step, steps
+from mstlib.training.trainlog import SlowData, Training, board, digest, load_state, save_bad_batch
+from mstlib.training.update import BadStep, WindowLosses, make_optimizer, make_scaler, train_step
+
+LEVELS = ("dalign.", "frame.", "proposal.", "instance.")  # what (a) lacks
+HEADS = ("head.",)  # sized by the number of classes
+
+
+@dataclass(frozen=True)
+class How:
+    """How a training runs on its machine; nothing here decides what is learnt.
+
+    workers: processes of the loader, for each training process. skip_bad: unreadable files are
+    counted and other windows drawn. tensorboard: folder for its events. device: auto, cpu or cuda.
+    """
+
+    workers: int = 0
+    skip_bad: bool = False
+    tensorboard: Path | None = None
+    device: str = "cpu"
+
+
+PLAINLY = How()
+
+
+class Stopped(MSTError):
+    """The training was asked to stop (SIGTERM) and has saved its state."""
+
+    exit_code = 143  # 128 + SIGTERM, as shells count
+
+
+# ---- the loop ----------------------------------------------------------------------------------
+
+
+def fit(model: MST, feed: Feed, out: Path, text: str, how: How = PLAINLY) -> dict:
+    """Train `model` on the steps of `feed`, saving to `out`; returns {"step", "wall_s", "log"}.
+
+    An interrupted run goes on from its last save and ends with the same weights as an uninterrupted
+    one. MSTError if `out` holds another run's state, a file is at fault or a step must not be
+    taken; Stopped after SIGTERM. A log of the losses lies beside `out` as CSV.
+    """
+    recipe, start = feed.recipe, digest(model.state_dict())
+    run = f"seed {feed.seed}, start {start}, data {feed.digest()}, {model.model_config}, {recipe}"
+    with processes(how.device) as group, explained(), sigterm() as asked:
+        feed, model = feed.share(group.rank, group.world), model.to(group.device)
+        optimizer, scaler = make_optimizer(model, recipe), make_scaler(recipe, group.device)
+        training = Training(run, out, group, model, optimizer, scaler)
+        training.resume()
+        losses = group.shared(WindowLosses(model, recipe.precision), model.levels.temporal)
+        writer = board(None if group.rank else how.tensorboard, training.step)
+        data = steps(feed, range(training.step, recipe.steps), how.workers)
+        begun, mark, slow = time.monotonic() - training.wall_s, time.monotonic(), SlowData()
+        for item in data if group.rank else progress(data, text, recipe.steps, training.step):
+            waited = time.monotonic() - mark
+            go_on(training, item, asked.is_set(), recipe.steps)
+            values = take(training, item, losses, feed)
+            spent, training.wall_s = time.monotonic() - mark, time.monotonic() - begun
+            training.log.add(values, item, waited, spent, how.workers)
+            slow.add(waited, spent)
+            if training.step % recipe.log_every == 0:
+                training.log.close_row(training.step, group, writer)
+            if training.step % recipe.save_every == 0 or training.step == recipe.steps:
+                training.save()
+            mark = time.monotonic()
+        say(training.log.bad_lines())
+    return {"step": training.step, "wall_s": training.wall_s, "log": training.log.rows}
+
+
+def go_on(training: Training, item: Step | MSTError, asked: bool, steps: int) -> None:
+    """Returns if no process is asked to stop and all have their data; otherwise all raise."""
+    stop, failed = training.group.any(asked, isinstance(item, MSTError))
+    if stop:
+        training.save()
+        raise Stopped(f"stopped by SIGTERM after step {training.step} of {steps}; {training.out} "
+                      "holds the state, and the same command goes on from there")
+    if failed:
+        training.group.agree(item if isinstance(item, MSTError) else None)
+
+
+def take(training: Training, item: Step, losses: torch.nn.Module, feed: Feed) -> dict[str, float]:
+    """The next step; MSTError naming the file that keeps its batch if it must not be taken."""
+    now = training
+
+    def keep(bad: BadStep) -> MSTError:
+        path = save_bad_batch(now.out, now.step, bad.batch, bad.losses, now.group.rank)
+        return MSTError(f"{bad}; its batch is kept in {path}")
+
+    values = train_step(now.model, item.batches, now.optimizer, feed.recipe, now.step, feed.seed,
+                        losses, now.scaler, now.group, keep)
+    now.step += 1
+    return values
+
+
+# ---- the two trainings -------------------------------------------------------------------------
+
+
+def pretrain(config: Config, clips: Sequence[Clip], seed: int, out: Path, how: How = PLAINLY
+             ) -> dict:
+    """Single-frame pretraining of variant (a), from nothing or from published backbone weights;
+    only without those its batch norms learn."""
+    recipe = config.pretrain  # as the single-frame variant's only training
+    model = build_model(replace(config, levels=Levels(), train=recipe), seed).train()
+    start_from(model, None, recipe)
+    read = partial(image_window, clips)
+    return fit(model, feed_of(config, clips, recipe, 0, seed, read, how), out,
+               f"pretraining, seed {seed}", how)
+
+
+def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path | None, out: Path,
+                  how: How = PLAINLY) -> dict:
+    """Train the variant `config.levels` from the detector `init`, a training state (.pt) or
+    exported weights (.safetensors).
+
+    With train.frozen = 4, conv1-4 stays as it is; on MiniVID its maps are then computed once and
+    kept beside `init` (those of a large data set would not fit). Where nothing is loaded, neither
+    `init` nor backbone weights, nothing is frozen and batch norms learn too.
+    """
+    model, recipe = build_model(config, seed).train(), config.train
+    warn_without_ids(model, clips)
+    start_from(model, init, recipe)
+    read = partial(image_window, clips)
+    if init and recipe.frozen >= 4 and config.source.format == "minivid":
+        where = init.with_name(f"{init.stem}-{digest(model.backbone.state_dict())}.conv4.npy")
+        maps, size = kept_maps(model, clips, where), tuple(clips[0].frame(0).shape[-2:])
+        read = partial(map_window, clips, maps, first_rows(clips), size)
+    supports = recipe.supports if config.levels.temporal else 0
+    return fit(model, feed_of(config, clips, recipe, supports, seed, read, how), out,
+               f"{config.profile} training, seed {seed}", how)
+
+
+def feed_of(config: Config, clips: Sequence[Clip], recipe: TrainConfig, supports: int, seed: int,
+            read: Callable[[Pick], Window], how: How) -> Feed:
+    """The windows of a training. MiniVID draws clips evenly, other data their references: clips
+    there differ in length, down to still images."""
+    ends = None if config.source.format == "minivid" else reference_ends(clips)
+    return Feed(clips, recipe, supports, seed, read, ends, how.skip_bad)
+
+
+def warn_without_ids(model: MST, clips: Sequence[Clip]) -> None:
+    """One warning if the data has no track ids and the model would learn from them."""
+    if (model.dalign or model.instance) and not any(map(has_ids, clips[::1 + len(clips) // 100])):
+        warn("the data has no track ids: DAlign's motion loss and what the instance level learns "
+             "from ids are left out")
+
+
+def has_ids(clip: Clip) -> bool:
+    """Does the first frame that may be a reference have track ids? Not if it is unreadable."""
+    try:
+        return any(bool((clip.target(t).ids >= 0).any()) for t in references_of(clip)[:1])
+    except BadFile:
+        return False
+
+
+# ---- what training starts from -----------------------------------------------------------------
+
+
+def start_from(model: MST, init: Path | None, recipe: TrainConfig) -> None:
+    """Load `init` or else published backbone weights, then freeze the first `recipe.frozen` stages
+    of the backbone and all batch norms (Sec. IV-C); with nothing to load, nothing is frozen."""
+    if init is not None:
+        load_shared(model, detector_weights(init), str(init))
+    elif model.model_config.backbone_weights:
+        say(load_backbone_weights(model.backbone, model.model_config))
+    else:
+        return
+    freeze_batch_norms(model)
+    for stage in model.backbone.c4_modules()[: recipe.frozen]:
+        stage.requires_grad_(False)
+
+
+def detector_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in a training state (.pt) or an exported file (.safetensors); MSTError if it
+    holds none."""
+    if path.suffix == ".safetensors":
+        return load_weights(path)[0].state_dict()
+    state = load_state(path)
+    if "model" not in state:
+        raise MSTError(f"{path}: not a training state of mstlib; give one that mst pretrain or "
+                       "mst train wrote, or exported weights (.safetensors)")
+    return state["model"]
+
+
+def load_shared(model: MST, weights: dict[str, Tensor], source: str) -> None:
+    """Load what a detector shares with `model`; levels that it lacks keep their start.
+
+    So do, with one warning, heads of another number of classes: fine-tuning on one's own classes.
+    MSTError if anything else differs.
+    """
+    own = model.state_dict()
+    heads = [k for k in own if k.startswith(HEADS) and k in weights
+             and own[k].shape != weights[k].shape]
+    weights = {k: v for k, v in weights.items()
+               if k not in heads and (k in own or not k.startswith(LEVELS))}
+    wrong = [k for k in own if k not in weights and not k.startswith(LEVELS) and k not in heads]
+    wrong += [k for k in weights if k not in own or own[k].shape != weights[k].shape]
+    if wrong:
+        raise MSTError(f"{source}: does not fit this model, first key at fault {wrong[0]}; "
+                       f"was it pretrained with other settings or another profile?")
+    if heads:
+        warn(f"{source}: has another number of classes; {', '.join(heads)} start anew")
+    model.load_state_dict(weights, strict=False)

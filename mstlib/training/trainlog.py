@@ -1,0 +1,215 @@
+"""What a training leaves behind: its state, its log as CSV and for TensorBoard, and the batch that
+broke it. Not part of the paper.
+"""
+
+import csv
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mstlib.config import MSTError
+from mstlib.distributed import Group, warn
+from mstlib.fileio import write_via
+from mstlib.model.detector import MST
+from mstlib.training.batches import Batch
+from mstlib.training.loader import Step
+
+SLOW_SHARE = 0.2   # of the time spent waiting for data: worth a warning
+SLOW_AFTER = 30.0  # seconds of training before it is said
+
+
+# ---- the log -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Log:
+    """The log of a training; its fields are saved with the state, so that a resumed training's log
+    is that of an uninterrupted one.
+
+    rows: step and mean losses since the row before. loader: to each row, how the data came: seconds
+    of a step (step_s) and of those waited for data (wait_s), frames that the loader reads in a
+    second (frames_per_s), windows skipped for unreadable files (unreadable). bad: how often each
+    unreadable file was met. losses, times: what the next row will be made of.
+    """
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    loader: list[dict[str, float]] = field(default_factory=list)
+    bad: dict[str, int] = field(default_factory=dict)
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    times: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, losses: dict[str, float], data: Step, waited: float, spent: float,
+            workers: int) -> None:
+        """One step: its losses, its data, seconds waited for them and seconds in all."""
+        for key, value in losses.items():
+            self.losses.setdefault(key, []).append(value)
+        speed = data.frames / max(data.seconds, 1e-9) * max(1, workers)
+        now = {"step_s": spent, "wait_s": waited, "frames_per_s": speed}
+        for key, value in (now | {"unreadable": len(data.bad)}).items():
+            self.times.setdefault(key, []).append(value)
+        for line in data.bad:
+            self.bad[line] = self.bad.get(line, 0) + 1
+
+    def collect(self, group: Group) -> None:
+        """Bring to process 0 what the others have noted since the last time."""
+        if group.world == 1:
+            return
+        notes = group.gather((self.losses, self.times, self.bad))
+        if group.rank:
+            self.losses, self.times, self.bad = {}, {}, {}
+            return
+        for losses, times, bad in notes[1:]:
+            for own, more in ((self.losses, losses), (self.times, times)):
+                for key, values in more.items():
+                    own.setdefault(key, []).extend(values)
+            for line, count in bad.items():
+                self.bad[line] = self.bad.get(line, 0) + count
+
+    def close_row(self, step: int, group: Group, writer: object = None) -> None:
+        """Make a row of what all processes have noted since the last one; to TensorBoard too."""
+        self.collect(group)
+        if group.rank:
+            return
+        row = {"step": step} | {k: sum(v) / len(v) for k, v in self.losses.items()}
+        loader = {k: sum(v) / len(v) for k, v in self.times.items()}
+        loader["unreadable"] = sum(self.times.get("unreadable", []))
+        self.rows.append(row)
+        self.loader.append(loader)
+        self.losses, self.times = {}, {}
+        for key, value in (row | loader).items() if writer else ():
+            writer.add_scalar(key, value, step)
+        if writer:
+            writer.flush()
+
+    def write(self, path: Path) -> None:
+        """The log as CSV; a loss that was absent in a stretch is an empty cell."""
+        rows = [row | loader for row, loader in zip(self.rows, self.loader, strict=True)]
+        names = list(dict.fromkeys(k for row in rows for k in row))
+        with write_via(path) as tmp, tmp.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows({k: round(v, 5) for k, v in row.items()} for row in rows)
+
+    def bad_lines(self) -> list[str]:
+        """What to say at the end of files that could not be read; nothing if there were none."""
+        if not self.bad:
+            return []
+        head = f"{sum(self.bad.values())} windows were drawn anew: {len(self.bad)} files are bad"
+        return [head, *list(self.bad)[:5], *(["..."] if len(self.bad) > 5 else [])]
+
+
+class SlowData:
+    """Says once that training waits for its data, when that is so for long enough.
+
+    The first step does not count: workers have to start.
+    """
+
+    def __init__(self) -> None:
+        self.waited, self.spent, self.steps, self.said = 0.0, 0.0, 0, False
+
+    def add(self, waited: float, spent: float) -> None:
+        """One more step, seconds waited for data and seconds in all."""
+        self.steps += 1
+        if self.steps > 1:
+            self.waited, self.spent = self.waited + waited, self.spent + spent
+        if not self.said and self.spent > SLOW_AFTER and self.waited > SLOW_SHARE * self.spent:
+            self.said = True
+            warn(f"{self.waited / self.spent:.0%} of the time is spent waiting for data; give more "
+                 "--workers, or data on a faster disk")
+
+
+def board(folder: Path | None, start: int):
+    """A TensorBoard writer for `folder`, or None without one; MSTError if it is not installed."""
+    if folder is None:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MSTError("--tensorboard needs: pip install tensorboard") from error
+    return SummaryWriter(folder, purge_step=start + 1)
+
+
+# ---- training states ---------------------------------------------------------------------------
+
+
+@dataclass
+class Training:
+    """A training between two steps: what is saved and gone on from."""
+
+    run: str  # tells trainings apart
+    out: Path
+    group: Group
+    model: MST
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    step: int = 0
+    wall_s: float = 0.0
+    log: Log = field(default_factory=Log)
+
+    def resume(self) -> None:
+        """Go on from the saved state, if there is one; MSTError if it is of another run, or if the
+        processes do not all see it."""
+        if self.out.exists():
+            saved = load_state(self.out)
+            if saved.get("run") != self.run:
+                raise MSTError(f"{self.out}: holds another run (settings, seed, data or start "
+                               "differ); delete it to train anew or choose another place")
+            for name in ("model", "optimizer", "scaler"):
+                getattr(self, name).load_state_dict(saved[name])
+            self.step, self.wall_s = saved["step"], saved["wall_s"]
+            self.log = Log() if self.group.rank else Log(rows=saved["log"], **saved["notes"])
+        if len(set(self.group.gather(self.step))) > 1:
+            raise MSTError(f"{self.out}: not all processes see the same state; choose a place on a "
+                           "file system that all nodes share")
+
+    def save(self) -> None:
+        """Write the state and, beside it, the log; process 0 alone writes."""
+        self.log.collect(self.group)
+        if self.group.rank == 0:
+            notes = asdict(self.log)
+            parts = {name: getattr(self, name).state_dict()
+                     for name in ("model", "optimizer", "scaler")}
+            save_state(self.out, {"run": self.run, "step": self.step, "wall_s": self.wall_s,
+                                  "log": notes.pop("rows"), "notes": notes} | parts)
+            self.log.write(self.out.with_suffix(".csv"))
+        self.group.any(True)  # nobody leaves, which would end all, before it is written
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """Eight hex digits that tell sets of weights apart."""
+    sha = hashlib.sha256()
+    for name, tensor in tensors.items():
+        sha.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:8]
+
+
+def save_state(path: Path, state: dict) -> None:
+    """A training checkpoint, written whole or not at all."""
+    with write_via(path) as tmp:
+        try:
+            torch.save(state, tmp)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(f"torch could not save ({error})".splitlines()[0]) from error
+
+
+def save_bad_batch(out: Path, step: int, batch: Batch, losses: dict[str, float], rank: int) -> Path:
+    """Keep the batch that broke a training beside its state, to be looked at: a dict of step,
+    picks (clip, frames, flipped), losses and windows (images, or kept conv4 maps)."""
+    path = out.with_suffix(f".bad-batch{f'-{rank}' if rank else ''}.pt")
+    save_state(path, {"step": step, "picks": [list(pick) for pick in batch.picks],
+                      "losses": losses, "windows": batch.windows.cpu()})
+    return path
+
+
+def load_state(path: Path) -> dict:
+    """A training checkpoint, read without executing code; MSTError if missing or damaged."""
+    if not path.exists():
+        raise MSTError(f"{path}: no such checkpoint; train it first (mst pretrain, mst train)")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise MSTError(f"{path}: not a readable checkpoint ({type(error).__name__}); "
+                       f"delete it and train again") from error
