@@ -78,7 +78,8 @@ def test_geometry_of_equation_9_ignores_where_boxes_are(case):
 def test_weighted_with_unmasked_logits_is_the_layer_itself(case):
     layer, a, b1, s, b2 = case
     logits = sum(layer.logits(a, b1, s, b2))
-    torch.testing.assert_close(layer.weighted(a, s, logits), layer(a, b1, s, b2))
+    values = layer.supports(s, b2).v
+    torch.testing.assert_close(layer.weighted(a, values, logits), layer(a, b1, s, b2))
 
 
 def test_projecting_values_first_changes_nothing(case):
@@ -219,7 +220,8 @@ def test_topk_rule_copies_the_rest_and_listens_to_the_share_r(instance):
     changed = s.clone()
     changed[ignored] = 0                                  # values nobody listens to do not matter
     values = level.relation.weighted(
-        a[trace["rows"]], changed, trace["logits"].masked_fill(~trace["mask"], -torch.inf))
+        a[trace["rows"]], level.relation.supports(changed, b2).v,
+        trace["logits"].masked_fill(~trace["mask"], -torch.inf))
     torch.testing.assert_close(out[trace["rows"]], values)
 
 

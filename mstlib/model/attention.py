@@ -5,6 +5,8 @@ function of two boxes' relative size (Eq. 9). Notebooks 04-06 walk through it.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -92,6 +94,24 @@ class Geometry(nn.Module):
         return left @ right.T + self.weight.bias[:, None, None]
 
 
+@dataclass(frozen=True)
+class Supports:
+    """Support proposals as a relation layer reads them: keys and values (G, M, d/G), boxes (M, 4).
+
+    They do not depend on who asks: streaming computes them once in a proposal's life.
+    """
+
+    k: Tensor
+    v: Tensor
+    boxes: Tensor
+
+    @staticmethod
+    def join(parts: Sequence["Supports"]) -> "Supports":
+        """The proposals of several frames as one set."""
+        return Supports(torch.cat([p.k for p in parts], 1), torch.cat([p.v for p in parts], 1),
+                        torch.cat([p.boxes for p in parts]))
+
+
 class Relation(nn.Module):
     """One relation layer between reference and support proposals (Eq. 7-10).
 
@@ -116,18 +136,28 @@ class Relation(nn.Module):
 
         a (N, d), b1 (N, 4): reference features and boxes; s (M, d), b2 (M, 4): supports.
         """
-        q, k = heads(self.query(a), self.G), heads(self.key(s), self.G)  # (G, N|M, d/G)
-        return q @ k.transpose(1, 2) / math.sqrt(q.shape[-1]), self.geometry(b1, b2)
+        return self.compare(a, b1, self.supports(s, b2))
+
+    def compare(self, a: Tensor, b1: Tensor, s: Supports) -> tuple[Tensor, Tensor]:
+        """As `logits`, of supports projected before."""
+        q = heads(self.query(a), self.G)                               # (G, N, d/G)
+        return q @ s.k.transpose(1, 2) / math.sqrt(q.shape[-1]), self.geometry(b1, s.boxes)
 
     def forward(self, a: Tensor, b1: Tensor, s: Tensor, b2: Tensor) -> Tensor:
         """Features and boxes of references (N, .) and supports (M, .) -> updated (N, d) (Eq.
         10)."""
-        q, k = heads(self.query(a), self.G), heads(self.key(s), self.G)
-        v = heads(self.value(s), self.G)  # projected before weighting: same result, far cheaper
-        bias = self.geometry(b1, b2)
-        out = F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=bias[None])[0]
-        return a + merge(out)
+        return self.ask(a, b1, self.supports(s, b2))
 
-    def weighted(self, a: Tensor, s: Tensor, logits: Tensor) -> Tensor:
-        """Eq. 10 for given logits (G, N, M), which may hold -inf for pairs that are not related."""
-        return a + merge(logits.softmax(-1) @ heads(self.value(s), self.G))
+    def supports(self, s: Tensor, b2: Tensor) -> Supports:
+        """Features (M, d) and boxes (M, 4), projected; before weighting: same result, cheaper."""
+        return Supports(heads(self.key(s), self.G), heads(self.value(s), self.G), b2)
+
+    def ask(self, a: Tensor, b1: Tensor, s: Supports) -> Tensor:
+        """As `forward`, of supports projected before."""
+        q, bias = heads(self.query(a), self.G), self.geometry(b1, s.boxes)
+        out = F.scaled_dot_product_attention(q[None], s.k[None], s.v[None], attn_mask=bias[None])
+        return a + merge(out[0])
+
+    def weighted(self, a: Tensor, v: Tensor, logits: Tensor) -> Tensor:
+        """Eq. 10 for values (G, M, d/G) and logits (G, N, M), -inf for pairs not related."""
+        return a + merge(logits.softmax(-1) @ v)

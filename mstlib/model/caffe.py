@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from mstlib.config import Config, ModelConfig
-from mstlib.model.attention import FLOOR, Geometry, Relation, embed
+from mstlib.model.attention import FLOOR, Geometry, Relation, Supports, embed
 from mstlib.model.detector import MST
 
 
@@ -70,13 +70,13 @@ class CaffeRelation(Relation):
         """Reference features as the relation reads them."""
         return a if self.fc is None else F.relu(self.fc(a))
 
-    def logits(self, a: Tensor, b1: Tensor, s: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Relation.logits`."""
-        return super().logits(self.before(a), b1, s, b2)
+    def compare(self, a: Tensor, b1: Tensor, s: Supports) -> tuple[Tensor, Tensor]:
+        """As `Relation.compare`."""
+        return super().compare(self.before(a), b1, s)
 
-    def forward(self, a: Tensor, b1: Tensor, s: Tensor, b2: Tensor) -> Tensor:
-        """As `Relation.forward`."""
-        return super().forward(self.before(a), b1, s, b2)
+    def ask(self, a: Tensor, b1: Tensor, s: Supports) -> Tensor:
+        """As `Relation.ask`."""
+        return super().ask(self.before(a), b1, s)
 
 
 class CaffeMST(MST):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mstlib.config import ModelConfig
-from mstlib.model.attention import Relation
+from mstlib.model.attention import Relation, Supports
 
 
 def top_r(logits: Tensor, r: float) -> Tensor:
@@ -39,16 +39,21 @@ class InstanceLevel(nn.Module):
 
     def forward(self, a: Tensor, b1: Tensor, objectness: Tensor, s: Tensor, b2: Tensor
                 ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The test-time rule: R' (N, d), boxes (N, 4), objectness (N,), supports -> R'' and a
-        trace.
+        """The test-time rule: R' (N, d), boxes (N, 4), objectness (N,), supports (M, d), (M, 4) ->
+        R'' and a trace, see `ask`."""
+        return self.ask(a, b1, objectness, self.relation.supports(s, b2))
+
+    def ask(self, a: Tensor, b1: Tensor, objectness: Tensor, s: Supports
+            ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `forward`, of supports projected before.
 
         The trace has `rows` (K,), `mask` (K, M) and `logits` (G, K, M) before masking.
         """
         # K of the reference, not "from Rs": DEVIATIONS.md 12
         rows = objectness.topk(min(self.K, len(objectness))).indices
-        logits = sum(self.relation.logits(a[rows], b1[rows], s, b2))   # (G, K, M)
+        logits = sum(self.relation.compare(a[rows], b1[rows], s))  # (G, K, M)
         mask = top_r(logits.detach(), self.r)
-        updated = self.relation.weighted(a[rows], s, logits.masked_fill(~mask, -torch.inf))
+        updated = self.relation.weighted(a[rows], s.v, logits.masked_fill(~mask, -torch.inf))
         out = a.index_copy(0, rows, updated)
         return out, {"rows": rows, "mask": mask, "logits": logits}
 
@@ -62,9 +67,10 @@ class InstanceLevel(nn.Module):
         rows = mask.any(1).nonzero()[:, 0]
         if len(rows) == 0:
             return a
-        logits = sum(self.relation.logits(a[rows], b1[rows], s, b2))
+        supports = self.relation.supports(s, b2)
+        logits = sum(self.relation.compare(a[rows], b1[rows], supports))
         logits = logits.masked_fill(~mask[rows], -torch.inf)
-        return a.index_copy(0, rows, self.relation.weighted(a[rows], s, logits))
+        return a.index_copy(0, rows, self.relation.weighted(a[rows], supports.v, logits))
 
     def identity_loss(self, a: Tensor, b1: Tensor, ids: Tensor, s: Tensor, b2: Tensor,
                       support_ids: Tensor) -> Tensor | None:

@@ -7,7 +7,7 @@ through it.
 from torch import Tensor, nn
 
 from mstlib.config import ModelConfig
-from mstlib.model.attention import Relation
+from mstlib.model.attention import Relation, Supports
 
 
 class ProposalLevel(nn.Module):
@@ -22,8 +22,16 @@ class ProposalLevel(nn.Module):
 
     def forward(self, a: Tensor, b1: Tensor, s: Tensor, b2: Tensor) -> Tensor:
         """Reference features (N, d) and boxes (N, 4), supports (M, d), (M, 4) -> R' (N, d)."""
-        for layer in self.layers:
-            a = layer(a, b1, s, b2)
+        return self.ask(a, b1, self.supports(s, b2))
+
+    def supports(self, s: Tensor, b2: Tensor) -> list[Supports]:
+        """Support features (M, d) and boxes (M, 4) as each layer reads them."""
+        return [layer.supports(s, b2) for layer in self.layers]
+
+    def ask(self, a: Tensor, b1: Tensor, supports: list[Supports]) -> Tensor:
+        """As `forward`, of supports projected before."""
+        for layer, s in zip(self.layers, supports, strict=True):
+            a = layer.ask(a, b1, s)
         return a
 
     def weights(self, a: Tensor, b1: Tensor, s: Tensor, b2: Tensor) -> list[dict[str, Tensor]]:
