@@ -98,7 +98,7 @@ def test_proposal_level_stacks_two_layers_on_unchanged_supports(case):
     level = ProposalLevel(ModelConfig(width=16, heads=4)).double()
     by_hand = level.layers[1](level.layers[0](a, b1, s, b2), b1, s, b2)
     torch.testing.assert_close(level(a, b1, s, b2), by_hand)
-    last = level.weights(a, b1, s, b2)[-1]["weights"]
+    last = level.weights(a, b1, level.supports(s, b2))[-1]["weights"]
     torch.testing.assert_close(last.sum(-1), torch.ones_like(last[..., 0]))
 
 

@@ -268,8 +268,8 @@ def test_proposals_are_theirs(imported):
     x = F.conv2d(c4, state["rpn.head.conv.weight"], state["rpn.head.conv.bias"], padding=1).relu()
     logits = F.conv2d(x, state["rpn.head.cls_logits.weight"], state["rpn.head.cls_logits.bias"])
     deltas = F.conv2d(x, state["rpn.head.bbox_pred.weight"], state["rpn.head.bbox_pred.bias"])
-    ours, changes, anchors, _ = model.rpn.score(c4, SIZE)
-    boxes = model.rpn.parts.box_coder.decode(changes, anchors)[:, 0]
+    ours, changes, anchors = model.rpn.score(c4, SIZE)
+    ours, boxes = ours[0], model.rpn.parts.box_coder.decode_single(changes[0], anchors)
     h, w = c4.shape[-2:]
     for y, x, k in ((0, 0, 0), (2, 5, 7), (h - 1, w - 1, 11)):
         row = (y * w + x) * 12 + k
@@ -324,7 +324,8 @@ def test_relations_are_theirs():
     first = their_linear(state, "fcs.1", their_relation(state, 0, a, s, b1, b2)).relu()
     theirs = their_relation(state, 1, first, s, b1, b2)
     torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-2)  # float32 near log(0) is rough
-    weights = model.proposal.weights(a, b1 + LAST, s, b2 + LAST)  # for traces: the same layers
+    supports = model.proposal.supports(s, b2 + LAST)
+    weights = model.proposal.weights(a, b1 + LAST, supports)          # for traces: the same layers
     uniform = torch.full((G, 4, 9), 1 / 9)
     assert all((w["weights"] - uniform).abs().max() > 0.2 for w in weights)
     values = torch.einsum("gnm,md->gnd", weights[1]["weights"], s)

@@ -64,7 +64,7 @@ def test_a_training_step_reaches_every_part():
 def test_anchors_stand_a_stride_apart_where_the_image_is_not_whole_cells():
     """600 x 1000 pixels are 37.5 x 62.5 cells: dividing image by map would give a stride of 15."""
     rpn = small("a").rpn
-    anchors = rpn.score(torch.zeros(1, 256, 38, 63), (600, 1000))[2][0].view(38, 63, 12, 4)
+    anchors = rpn.score(torch.zeros(1, 256, 38, 63), (600, 1000))[2].view(38, 63, 12, 4)
     assert torch.equal(anchors[37, 62] - anchors[0, 0],
                        torch.tensor([62.0, 37, 62, 37]).mul(16).expand(12, 4))
 

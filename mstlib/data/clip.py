@@ -79,14 +79,16 @@ class Clip(Protocol):
         """Ground truth of frame t."""
 
 
-def window_indices(t: int, length: int, window: int, stride: int) -> list[int]:
+def window_indices(t: int, length: int, window: int, stride: int, pad: bool = False) -> list[int]:
     """Frames of the test window around reference t, the reference first (Sec. IV-C).
 
     The window is shorter at both ends of the video, as in the paper; a one-frame video is its own
-    window.
+    window. pad: filled up with copies of the first and last frame instead, as RDN does.
     """
     reach = window // 2
     around = [t + stride * k for k in range(-reach, reach + 1) if k != 0]
+    if pad:
+        return [t] + [min(max(s, 0), length - 1) for s in around]
     return [t] + [s for s in around if 0 <= s < length]
 
 

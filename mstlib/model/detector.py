@@ -6,6 +6,7 @@ level -> head. Windows are (B, L, ...) with the REFERENCE FIRST; detections are 
 Notebook 07 walks through it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from torchvision.ops import roi_align
 
 from mstlib.config import Config, Levels
 from mstlib.data.clip import Detections
+from mstlib.model.attention import Supports
 from mstlib.model.backbone import build_backbone
 from mstlib.model.dalign import DAlign
 from mstlib.model.frame import FrameLevel
@@ -92,11 +94,16 @@ class MST(nn.Module):
         aligned, trace = self.dalign(maps) if self.dalign else (maps, {})
         if self.dalign:
             trace["drift"] = ((aligned - maps).norm() / maps.norm().clamp(min=1e-9)).detach()
+        return self.frame_level(aligned), trace
+
+    def frame_level(self, aligned: Tensor) -> Tensor:
+        """F' (B, L, C, h, w) -> F'' of all frames, of the reference only if no level reads the
+        supports' proposals."""
         if not self.uses_supports:
-            return (self.frame(aligned, False) if self.frame else aligned[:, :1]), trace
+            return self.frame(aligned, False) if self.frame else aligned[:, :1]
         updated = self.frame(aligned) if self.frame else aligned
         rest = aligned[:, updated.shape[1]:]  # query-ref leaves the supports as they were
-        return torch.cat([updated, rest], dim=1), trace
+        return torch.cat([updated, rest], dim=1)
 
     def roi_features(self, c5: Tensor, boxes: list[Tensor]) -> list[Tensor]:
         """conv5 maps (n, c, h, w), n lists of boxes -> n tensors (boxes, d)."""
@@ -104,24 +111,19 @@ class MST(nn.Module):
         x = roi_align(c5, boxes, size, 1 / self.backbone.stride, sampling_ratio=2, aligned=True)
         return F.relu(self.fc(x.flatten(1))).split([len(b) for b in boxes])
 
-    def propose_level(self, p: Proposals, trace: Trace | None = None) -> Tensor:
+    def propose_level(self, p: Proposals) -> Tensor:
         """Proposal level on one window: R' (N, d), or the features as they are (Eq. 7-11)."""
         if self.proposal is None or len(p.a) == 0 or len(p.s) == 0:  # nobody to ask
             return p.a
-        if trace:
-            trace.relation = self.proposal.weights(p.a, p.boxes, p.s, p.support_boxes)
         return self.proposal(p.a, p.boxes, p.s, p.support_boxes)
 
-    def instance_level(self, a: Tensor, p: Proposals, trace: Trace | None = None) -> Tensor:
+    def instance_level(self, a: Tensor, p: Proposals) -> Tensor:
         """Instance level on R' (N, d) of one window: R'' (N, d), or R' as it is (Eq. 12)."""
         if self.instance is None or len(a) == 0 or len(p.s) == 0:
             return a
         if self.training and self.model_config.instance_rule == "label":
             return self.instance.by_label(a, p.boxes, p.ids, p.s, p.support_boxes, p.support_ids)
-        a, how = self.instance(a, p.boxes, p.objectness, p.s, p.support_boxes)
-        if trace:
-            trace.instance = how
-        return a
+        return self.instance(a, p.boxes, p.objectness, p.s, p.support_boxes)[0]
 
     # ---- inference ------------------------------------------------------------------------------
 
@@ -130,25 +132,49 @@ class MST(nn.Module):
                ) -> tuple[list[Detections], list[Trace]]:
         """conv4 windows (B, L, C, h, w) of images of `size` (H, W) -> detections of the
         references."""
-        B, m = len(maps), self.model_config
         x, how = self.aggregate(maps)
-        L = x.shape[1]
-        flat = x.flatten(0, 1)
-        boxes, scores = self.rpn.propose(flat, size)
-        keep = [m.reference_proposals if i % L == 0 else m.support_proposals for i in range(B * L)]
-        boxes = [b[:n] for b, n in zip(boxes, keep, strict=True)]
-        scores = [s[:n] for s, n in zip(scores, keep, strict=True)]
-        features = self.roi_features(self.reduce(self.backbone.c5(flat)), boxes)
-        traces = [Trace() if trace else None for _ in range(B)]
-        windows = [self.window(features[i * L:][:L], boxes[i * L:][:L], scores[i * L:][:L])
-                   for i in range(B)]
-        a = [self.instance_level(self.propose_level(p, t), p, t)
-             for p, t in zip(windows, traces, strict=True)]
-        results = self.decode(torch.cat(a), [p.boxes for p in windows], size)
+        traces = [Trace() for _ in maps] if trace else []
+        found, boxes, scores, a = self.finish(x, size, traces)
         if trace:
             logits = self.head(torch.cat(a))[0].split([len(f) for f in a])
             fill_traces(self, traces, maps, how, boxes, scores, logits)
-        return results, (traces if trace else [])
+        return found, traces
+
+    def finish(self, x: Tensor, size: tuple[int, int], traces: Sequence[Trace] = ()
+               ) -> tuple[list[Detections], list[Tensor], list[Tensor], list[Tensor]]:
+        """From F'' windows (B, L, C, h, w) to the references' detections; proposals and objectness
+        of all B * L frames and R'' (N, d) of each window, too."""
+        (B, L), flat, m = x.shape[:2], x.flatten(0, 1), self.model_config
+        keep = [m.reference_proposals] + [m.support_proposals] * (L - 1)
+        boxes, scores = self.rpn.propose(flat, size, keep * B)
+        features = self.roi_features(self.reduce(self.backbone.c5(flat)), boxes)
+        windows = [self.window(features[i * L:][:L], boxes[i * L:][:L], scores[i * L:][:L])
+                   for i in range(B)]
+        a = [self.relate(p.a, p.boxes, p.objectness, self.supports(p.s, p.support_boxes), trace)
+             for p, trace in zip(windows, traces or [None] * B, strict=True)]
+        return self.decode(torch.cat(a), [p.boxes for p in windows], size), boxes, scores, a
+
+    def supports(self, s: Tensor, boxes: Tensor) -> list[Supports]:
+        """Support proposals (M, d), (M, 4) as each relation layer reads them, in their order."""
+        proposal = self.proposal.supports(s, boxes) if self.proposal else []
+        return proposal + ([self.instance.relation.supports(s, boxes)] if self.instance else [])
+
+    def relate(self, a: Tensor, boxes: Tensor, objectness: Tensor, supports: list[Supports],
+               trace: Trace | None = None) -> Tensor:
+        """Proposal and instance level on one reference: its proposals (N, d), (N, 4), (N,) -> R''
+        (N, d)."""
+        if len(a) == 0 or not supports or len(supports[0].boxes) == 0:  # nobody to ask
+            return a
+        if self.proposal:
+            layers = supports[: len(self.proposal.layers)]
+            if trace:
+                trace.relation = self.proposal.weights(a, boxes, layers)
+            a = self.proposal.ask(a, boxes, layers)
+        if self.instance:
+            a, how = self.instance.ask(a, boxes, objectness, supports[-1])
+            if trace:
+                trace.instance = how
+        return a
 
     def window(self, features: list[Tensor], boxes: list[Tensor], scores: list[Tensor]
                ) -> Proposals:
@@ -160,7 +186,7 @@ class MST(nn.Module):
 
     def decode(self, a: Tensor, boxes: list[Tensor], size: tuple[int, int]) -> list[Detections]:
         """Class scores and boxes of the references, after class-wise NMS."""
-        logits, deltas = self.head(a)
+        logits, deltas = (of.float() for of in self.head(a))
         found = self.roi.postprocess_detections(logits, deltas, boxes, [tuple(size)] * len(boxes))
         return [Detections(b, s, c) for b, s, c in zip(*found, strict=True)]
 

@@ -7,6 +7,7 @@ walks through this module.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,20 @@ from mstlib.config import ModelConfig, MSTError
 from mstlib.model.attention import heads, merge
 
 PLACE_COLUMNS = 8  # three are needed; attention kernels are fast at multiples of eight
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Frames as keys and values of the frame level: k (n, G, H*W, c'), v (n, G, H*W, c), and what
+    a window's mean and spread are made of: sum (n, C) and sum of squares (n,) of the tokens.
+
+    They do not depend on the window: streaming computes them once in a frame's life.
+    """
+
+    k: Tensor
+    v: Tensor
+    sum: Tensor
+    square: Tensor
 
 
 class FrameLevel(nn.Module):
@@ -98,6 +113,42 @@ class FrameLevel(nn.Module):
         of_q = torch.cat([2 * s * p, -s.expand(-1, len(p), 1)], -1)
         of_k = torch.cat([p, p.pow(2).sum(-1, keepdim=True)], -1).expand(self.G, -1, -1)
         return tuple(F.pad(x, (0, PLACE_COLUMNS - 3)) for x in (of_q, of_k))
+
+    def tokens(self, maps: Tensor) -> Tokens:
+        """Maps (n, C, H, W) of frames, projected without their window's mean and spread."""
+        t = maps.flatten(2).transpose(1, 2)                            # (n, H*W, C)
+        k, v = (heads(F.linear(t, layer.weight), self.G) for layer in (self.key, self.value))
+        if self.sharpness is not None:
+            of_k = self.places(maps.shape[-2:], v.shape[-1], t)[1]
+            k = torch.cat([k, of_k.expand(len(t), -1, -1, -1)], -1)
+        t = t.float()  # sums of many: not in half precision
+        return Tokens(k, v, t.sum(1), t.square().sum((1, 2)))
+
+    def ask(self, x: Tensor, window: Tokens) -> Tensor:
+        """F'' of references (B, C, H, W) whose windows (B, L, ...) were projected before.
+
+        As `forward` of the references: centring by the mean mu and scaling by the spread sigma
+        commute with the projections. A logit q (W_k (t - mu) / sigma + b) is q W_k t / sigma and
+        what all keys share, which the softmax does not see; values are W_v t, their weighted mean
+        is moved by b - W_v mu afterwards.
+        """
+        B, C, H, W = x.shape
+        n = window.sum.shape[1] * H * W * C                            # numbers in a window
+        mean = window.sum.sum(1) * (C / n)                             # (B, C)
+        spread = (window.square.sum(1) / n - mean.square().mean(1)).clamp(min=0).sqrt() + 1e-6
+        t = x.flatten(2).transpose(1, 2)                               # (B, H*W, C)
+        unit = (t - mean[:, None]) / spread[:, None, None]
+        k, v = (of.transpose(1, 2).flatten(2, 3) for of in (window.k, window.v))
+        c = v.shape[-1]
+        q = heads(self.query(unit.to(t.dtype)), self.G) / spread[:, None, None, None].to(t.dtype)
+        if self.sharpness is not None:
+            of_q = self.places((H, W), c, t)[0]
+            q = torch.cat([q, of_q.expand(B, -1, -1, -1)], -1)
+        v = F.pad(v, (0, q.shape[-1] - c))
+        out = merge(F.scaled_dot_product_attention(q, k, v, scale=c**-0.5)[..., :c])
+        shift = self.value.bias - F.linear(mean.to(t.dtype), self.value.weight)
+        out = t + self.expand(out + shift[:, None])
+        return out.transpose(1, 2).unflatten(2, (H, W))
 
     def attention(self, x: Tensor) -> Tensor:
         """Weights of the reference's cells over all cells, mean over heads: (B, H*W, L, H, W)."""

@@ -34,13 +34,13 @@ class ProposalLevel(nn.Module):
             a = layer.ask(a, b1, s)
         return a
 
-    def weights(self, a: Tensor, b1: Tensor, s: Tensor, b2: Tensor) -> list[dict[str, Tensor]]:
+    def weights(self, a: Tensor, b1: Tensor, supports: list[Supports]) -> list[dict[str, Tensor]]:
         """Per layer: appearance and geometry logits and the weights s_ij (Eq. 7), each (G, N,
         M)."""
         out = []
-        for layer in self.layers:
-            appearance, geometry = layer.logits(a, b1, s, b2)
+        for layer, s in zip(self.layers, supports, strict=True):
+            appearance, geometry = layer.compare(a, b1, s)
             weights = (appearance + geometry).softmax(-1)
             out.append({"appearance": appearance, "geometry": geometry, "weights": weights})
-            a = layer(a, b1, s, b2)
+            a = layer.ask(a, b1, s)
         return out
