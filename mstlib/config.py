@@ -142,6 +142,7 @@ class TestConfig:
     window: int = 9             # frames, the reference in the middle [37]
     stride: int = 2             # between the frames of the window [1]
     batch: int = 8              # references a forward pass; changes speed, not results
+    mode: str = "exact"         # or cached, causal: `mstlib.model.engine`, DEVIATIONS.md 21
     pad: bool = False           # fill windows at the ends of a video with copies, as RDN does
 
 

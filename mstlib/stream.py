@@ -112,13 +112,14 @@ def enter(engine: Engine, frames: Sequence[Tensor | None]) -> list[FrameState | 
 class Streamer:
     """Detections of one video, frame by frame.
 
-    mode: see `mstlib.model.engine`. delay: how many frames have to follow before a frame's
-    detections come out; 0 in mode causal.
+    mode: see `mstlib.model.engine`; that of `test` unless given. delay: how many frames have to
+    follow before a frame's detections come out; 0 in mode causal.
     """
 
-    def __init__(self, model: MST, mode: str = "exact", test: TestConfig | None = None,
+    def __init__(self, model: MST, mode: str | None = None, test: TestConfig | None = None,
                  precision: str = "float32"):
         test = test or model.config.test
+        mode = mode or test.mode
         self.engine = Engine(model, mode, test.batch, precision)
         self.track = Track(test, mode, model.levels.temporal)
         self.delay = self.track.delay
@@ -140,7 +141,7 @@ class Streamer:
         return advance(self.engine, [self.track], [frames], [over])[0]
 
 
-def stream(model: MST, frames: Iterable[Tensor | None], mode: str = "exact",
+def stream(model: MST, frames: Iterable[Tensor | None], mode: str | None = None,
            test: TestConfig | None = None) -> Iterator[Detections | None]:
     """Detections of every frame (3, H, W) uint8 RGB of one video, in order, `Streamer.delay` frames
     later; None for a frame that is None."""
@@ -150,11 +151,12 @@ def stream(model: MST, frames: Iterable[Tensor | None], mode: str = "exact",
     yield from streamer.flush()
 
 
-def stream_videos(model: MST, videos: Sequence[Iterable[Tensor | None]], mode: str = "exact",
+def stream_videos(model: MST, videos: Sequence[Iterable[Tensor | None]], mode: str | None = None,
                   test: TestConfig | None = None) -> Iterator[tuple[int, Detections | None]]:
     """(video, detections) of several videos, a frame of each at a time: their frames and windows
     share the passes of the model. In order within a video."""
     test = test or model.config.test
+    mode = mode or test.mode
     engine = Engine(model, mode, max(test.batch, len(videos)))
     tracks = [Track(test, mode, model.levels.temporal) for _ in videos]
     for row in chain(zip_longest(*videos, fillvalue=engine), [[engine] * len(videos)]):
@@ -167,10 +169,10 @@ def stream_videos(model: MST, videos: Sequence[Iterable[Tensor | None]], mode: s
 # ---- clips of a data set -----------------------------------------------------------------------
 
 
-def find_clip(model: MST, clip: Clip, test: TestConfig, skip_bad: bool = False,
-              mode: str = "exact") -> Iterator[Found | None]:
+def find_clip(model: MST, clip: Clip, test: TestConfig, skip_bad: bool = False
+              ) -> Iterator[Found | None]:
     """What is found in every frame of a clip, in order; see `detect_clip`."""
-    streamer, numbers = Streamer(model, mode, test), iter(range(len(clip)))
+    streamer, numbers = Streamer(model, test=test), iter(range(len(clip)))
     try:
         while part := list(islice(numbers, test.batch)):
             yield from streamer.find([read_frame(clip, t, skip_bad) for t in part])
@@ -191,14 +193,14 @@ def read_frame(clip: Clip, t: int, skip_bad: bool) -> Tensor | None:
         raise
 
 
-def detect_clip(model: MST, clip: Clip, test: TestConfig, skip_bad: bool = False,
-                mode: str = "exact") -> list[Detections | None]:
-    """Detections of every frame of a clip, on the CPU.
+def detect_clip(model: MST, clip: Clip, test: TestConfig, skip_bad: bool = False
+                ) -> list[Detections | None]:
+    """Detections of every frame of a clip in mode `test.mode`, on the CPU.
 
     BadFile if a frame cannot be read; with skip_bad it is left out of all windows and is None.
     MSTError if frames differ in size.
     """
-    return [f and f.detections for f in find_clip(model, clip, test, skip_bad, mode)]
+    return [f and f.detections for f in find_clip(model, clip, test, skip_bad)]
 
 
 def detect_clips(model: MST, clips: Sequence[Clip], test: TestConfig, text: str = "detecting"
