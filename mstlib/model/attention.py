@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 # Scale and embedding: DEVIATIONS.md 11.
 WAVELENGTHS, MULTIPLIER = 1000.0, 100.0  # of the sin/cos embedding, relation networks [20]
+PAIRS = 1 << 21  # logits of some heads at a time: they stay in the cache, and memory is reused
 FLOOR = 1e-6  # geometry weights are cut off here before the logarithm [20]
 
 
@@ -70,28 +71,32 @@ class Geometry(nn.Module):
         nn.init.normal_(self.weight.weight, std=0.01)
         nn.init.ones_(self.weight.bias)  # log 1 = 0: geometry starts silent
 
-    def forward(self, b1: Tensor, b2: Tensor) -> Tensor:
-        """Boxes (N, 4), (M, 4) -> logits (G, N, M)."""
-        product = self.low_rank(b1, b2) if self.kind == "size" else self.direct(b1, b2)
-        return F.relu(product).clamp(min=FLOOR).log()
+    def forward(self, b1: Tensor, b2: Tensor, part: slice = slice(None)) -> Tensor:
+        """Boxes (N, 4), (M, 4) -> logits (G, N, M), or those of some heads."""
+        product = (self.low_rank if self.kind == "size" else self.direct)(b1, b2, part)
+        if torch.is_grad_enabled():
+            return product.clamp(min=FLOOR).log()                      # FLOOR > 0: relu's part, too
+        return product.clamp_(min=FLOOR).log_()
 
-    def direct(self, b1: Tensor, b2: Tensor) -> Tensor:
+    def direct(self, b1: Tensor, b2: Tensor, part: slice = slice(None)) -> Tensor:
         """W_g e_ij as written: needs the (N, M, 16 t) embedding. Returns (G, N, M)."""
-        return self.weight(embed(pair_quantities(b1, b2, self.kind))).permute(2, 0, 1)
+        e, w = embed(pair_quantities(b1, b2, self.kind)), self.weight
+        return F.linear(e, w.weight[part], w.bias[part]).permute(2, 0, 1)
 
-    def low_rank(self, b1: Tensor, b2: Tensor) -> Tensor:
+    def low_rank(self, b1: Tensor, b2: Tensor, part: slice = slice(None)) -> Tensor:
         """The same for kind "size" from two per-box matrices, without any (N, M, 48) tensor.
 
         Every term is a difference u_i - v_j, so sin(u - v) = sin u cos v - cos u sin v and
         cos(u - v) = cos u cos v + sin u sin v split into a product of per-box factors.
         """
         u, v = phases(box_sizes(b1)).flatten(1), phases(box_sizes(b2)).flatten(1)  # (N|M, 24)
-        ws, wc = self.weight.weight.chunk(2, dim=1)                    # (G, 24) of sines, cosines
+        ws, wc = self.weight.weight[part].chunk(2, dim=1)              # (G, 24) of sines, cosines
         su, cu, sv, cv = u.sin(), u.cos(), v.sin(), v.cos()
         left = torch.cat([ws[:, None] * su + wc[:, None] * cu,         # meets cos v
                           wc[:, None] * su - ws[:, None] * cu], dim=2)  # meets sin v: (G, N, 48)
         right = torch.cat([cv, sv], dim=1)                             # (M, 48)
-        return left @ right.T + self.weight.bias[:, None, None]
+        product, bias = left @ right.T, self.weight.bias[part, None, None]
+        return product + bias if torch.is_grad_enabled() else product.add_(bias)
 
 
 @dataclass(frozen=True)
@@ -154,9 +159,15 @@ class Relation(nn.Module):
 
     def ask(self, a: Tensor, b1: Tensor, s: Supports) -> Tensor:
         """As `forward`, of supports projected before."""
-        q, bias = heads(self.query(a), self.G), self.geometry(b1, s.boxes)
-        out = F.scaled_dot_product_attention(q[None], s.k[None], s.v[None], attn_mask=bias[None])
-        return a + merge(out[0])
+        q = heads(self.query(a), self.G)                               # (G, N, d/G)
+        some = max(1, PAIRS // max(1, len(a) * len(s.boxes)))          # heads
+        if self.geometry.kind != "size":                               # embeds all pairs anyway
+            some = self.G
+        out = [F.scaled_dot_product_attention(
+                   q[None, part], s.k[None, part], s.v[None, part],
+                   attn_mask=self.geometry(b1, s.boxes, part)[None])[0]
+               for part in (slice(g, g + some) for g in range(0, self.G, some))]
+        return a + merge(torch.cat(out))
 
     def weighted(self, a: Tensor, v: Tensor, logits: Tensor) -> Tensor:
         """Eq. 10 for values (G, M, d/G) and logits (G, N, M), -inf for pairs not related."""

@@ -48,13 +48,13 @@ class CaffeGeometry(Geometry):
     def __init__(self, G: int):
         super().__init__(G, "full")
 
-    def forward(self, b1: Tensor, b2: Tensor) -> Tensor:
-        """Boxes (N, 4), (M, 4) -> logits (G, N, M)."""
+    def forward(self, b1: Tensor, b2: Tensor, part: slice = slice(None)) -> Tensor:
+        """Boxes (N, 4), (M, 4) -> logits (G, N, M), or those of some heads."""
         c1, c2 = ((b[:, :2] + b[:, 2:]) / 2 for b in (b1, b2))
         e1, e2 = (b[:, 2:] - b[:, :2] for b in (b1, b2))
         distance = ((c1[:, None] - c2[None]).abs() / e1[:, None] + 1e-3).log()
         e = torch.cat([distance, (e1[:, None] / e2[None]).log()], dim=-1)  # (N, M, 4)
-        return (F.relu(self.weight(embed(e))) + FLOOR).log().permute(2, 0, 1)
+        return (F.relu(self.weight(embed(e))) + FLOOR).log().permute(2, 0, 1)[part]
 
 
 class CaffeRelation(Relation):
