@@ -37,6 +37,33 @@ def write_via(path: str | Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+@contextmanager
+def keep_via(path: str | Path) -> Iterator[Path]:
+    """As `write_via` for a file that is worth keeping in part: renamed to `path` also where the
+    body ends by an error or an interrupt.
+
+    Only where writing itself fails, and where the process is killed, it stays under its temporary
+    name, NAME.PID.part, and an older `path` as it was. MSTError as `write_via`.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+        except OSError:
+            raise
+        except BaseException:
+            temporary.replace(path)
+            raise
+        temporary.replace(path)
+    except OSError as error:
+        raise MSTError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose a writable "
+            f"folder (what was written before is in {temporary.name})"
+        ) from error
+
+
 def reserve(path: str | Path) -> None:
     """Make the disk really hold every byte of an existing, sparse file; OSError if it cannot.
 

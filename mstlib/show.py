@@ -199,9 +199,9 @@ def ink_on(ground: str) -> str:
 
 def grey_of(colour: str) -> float:
     """Lightness 0..1 of a colour as a greyscale print shows it (ITU-R BT.601)."""
-    from matplotlib.colors import to_rgb
+    from PIL.ImageColor import getrgb
 
-    return sum(w * c for w, c in zip((0.299, 0.587, 0.114), to_rgb(colour), strict=True))
+    return sum(w * c for w, c in zip((0.299, 0.587, 0.114), getrgb(colour), strict=True)) / 255
 
 
 def arrows(axis: "Axes", starts: Tensor, ends: Tensor, colour: str = "#F0E442") -> None:

@@ -14,6 +14,7 @@ import typer
 
 from mstlib.cli import batch as cli_batch
 from mstlib.cli import data as cli_data
+from mstlib.cli import detect as cli_detect
 from mstlib.cli import evaluate as cli_evaluate
 from mstlib.cli import imports as cli_import
 from mstlib.cli.options import (
@@ -136,9 +137,9 @@ def info() -> None:
 
 
 app.add_typer(cli_data.app, name="data")
-for command in (cli_evaluate.evaluate, cli_batch.reproduce, cli_batch.table, cli_batch.check,
-                cli_batch.notebook, cli_batch.notebooks, cli_batch.picture, cli_batch.cost,
-                cli_batch.compare, cli_batch.index):
+for command in (cli_evaluate.evaluate, cli_detect.detect, cli_batch.reproduce, cli_batch.table,
+                cli_batch.check, cli_batch.notebook, cli_batch.notebooks, cli_batch.picture,
+                cli_batch.cost, cli_batch.compare, cli_batch.index):
     app.command()(command)
 app.command(name="import")(cli_import.import_weights)
 

@@ -156,7 +156,7 @@ def folder_clip(folder: str | Path, name: str = "") -> FolderClip:
 
 def frame_files(folder: str | Path) -> tuple[str, ...]:
     """Names of the images in a folder, numbers in order of size; raises as `folder_clip`."""
-    return tuple(sorted(_image_names(folder), key=_by_number))
+    return tuple(sorted(_image_names(folder), key=by_number))
 
 
 def last_number(folder: str | Path, pattern: str) -> int:
@@ -183,7 +183,7 @@ def _image_names(folder: str | Path) -> list[str]:
     return names
 
 
-def _by_number(name: str) -> tuple[list, str]:
+def by_number(name: str) -> tuple[list, str]:
     """A sorting key in which digits count as numbers: text and digits take turns in the split."""
     parts = re.split(r"([0-9]+)", name)
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
@@ -224,12 +224,7 @@ class Sized:
 
     def frame(self, t: int) -> Tensor:
         """Frame t resized, (3, H', W') uint8."""
-        image = self.clip.frame(t)
-        before = tuple(image.shape[-2:])
-        after = scaled(before, fit(before, self.short_side, self.long_side))
-        if after == before:
-            return image
-        return functional.interpolate(image[None], after, mode="bilinear", antialias=True)[0]
+        return resized(self.clip.frame(t), self.short_side, self.long_side)[0]
 
     def target(self, t: int) -> Target:
         """Ground truth of frame t in new pixels."""
@@ -241,6 +236,16 @@ class Sized:
         if hasattr(self.clip, "path"):
             return image_size(self.clip.path(t))  # what `frame` meets, whatever an annotation says
         return tuple(self.clip.frame(t).shape[-2:])
+
+
+def resized(image: Tensor, short_side: int, long_side: int) -> tuple[Tensor, float]:
+    """An image (3, H, W) uint8 brought to the given sides (see `Sized`), and the factor."""
+    before = tuple(image.shape[-2:])
+    factor = fit(before, short_side, long_side)
+    after = scaled(before, factor)
+    if after == before:
+        return image, factor
+    return functional.interpolate(image[None], after, mode="bilinear", antialias=True)[0], factor
 
 
 def fit(size: tuple[int, int], short_side: int, long_side: int) -> float:

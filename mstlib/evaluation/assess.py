@@ -33,13 +33,14 @@ from mstlib.evaluation.detections import (
     require_complete,
     shards,
 )
-from mstlib.evaluation.detections_csv import read_csv
+from mstlib.evaluation.detections_csv import first_clip, read_csv
 from mstlib.evaluation.evaluate import check_protocol, coco_metrics, table_metrics
 from mstlib.evaluation.matching import RULES, Verdicts, assemble, match_clip
 from mstlib.evaluation.measures import measures
 from mstlib.evaluation.motion import Truth, annotate
 from mstlib.evaluation.workers import share
 from mstlib.model.detector import MST
+from mstlib.profiles import get_config
 from mstlib.training.experiment import clips_of, targets_of
 
 USUAL = ("vid", "vid-devkit", "coco")
@@ -116,19 +117,30 @@ def rescore(source: Path, data: Data = None, split: str | None = None, ask: Ask 
             root: Path | None = None) -> dict:
     """As `run_evaluation` from saved detections, a folder or a CSV file; no model is loaded.
 
-    data: needed unless they are of MiniVID; split: that of the folder if None. Where nothing says
-    who made them, as in a CSV file, without variant, seed, config and time.
+    data: needed unless they are of MiniVID; split: that of the folder if None, else test. Where
+    nothing says who made them, as in a CSV file, without variant, seed, config and time.
     """
     index, begun = None if Path(source).is_file() else read_index(source), time.monotonic()
     run = index.run if index else {}
-    if data is None and "config" not in run:
-        raise MSTError(f"{source}: give the data set that these detections are of, --data PATH")
-    config = None if data else config_from_dict(run["config"])
+    config = None if data else _config_of(source, run)
     dataset = open_data(config, data, split or (index.split if index else "test"), root)
     scores = (score_folder(source, dataset, ask) if index else
               [score_clip(dataset, ask, *item) for item in read_csv(source, dataset)])
     known = {"variant", "seed", "config"} <= set(run)
     return (_identity(run, begun, "cpu") if known else {}) | figures(scores, dataset, ask)
+
+
+def _config_of(source: Path, run: dict) -> Config:
+    """The configuration of a run; of a CSV file without one MiniVID's, if its clips are MiniVID's.
+
+    MSTError if nothing tells the data set.
+    """
+    if "config" in run:
+        return config_from_dict(run["config"])
+    mini = get_config("mini")
+    if Path(source).is_file() and first_clip(source).startswith(f"{mini.data.name}/"):
+        return mini
+    raise MSTError(f"{source}: give the data set that these detections are of, --data PATH")
 
 
 def _identity(run: dict, begun: float, device: str) -> dict:

@@ -1,19 +1,46 @@
-"""Detections from elsewhere: a CSV file, a row each, read without the model that made them."""
+"""Detections as a CSV file, a row each: written by `mst detect` or elsewhere, read without the
+model that made them.
+"""
 
 import csv
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isfinite
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray as Array
+from torch import Tensor
 
 from mstlib.config import MSTError
+from mstlib.data.clip import Detections
 from mstlib.data.dataset import Dataset
 from mstlib.evaluation.columns import ClipDetections
 
 CSV_COLUMNS = ("clip", "frame", "label", "score", "x1", "y1", "x2", "y2")
+
+
+def csv_rows(clip: str, frame: int, found: Detections, classes: Sequence[str]) -> Iterator[list]:
+    """The rows of a frame's detections, in the order of `CSV_COLUMNS`."""
+    rows = zip(found.labels.tolist(), exact(found.scores), exact(found.boxes), strict=True)
+    return ([clip, frame, classes[label - 1], score, *box] for label, score, box in rows)
+
+
+def exact(values: Tensor) -> list:
+    """Float32 values as numbers that are written shortest and read back as the same float32."""
+    if values.ndim > 1:
+        return [exact(row) for row in values]
+    return [float(str(value)) for value in values.float().cpu().numpy()]
+
+
+def first_clip(path: Path) -> str:
+    """The clip of the first row; nothing if the file has none or cannot be read."""
+    try:
+        with Path(path).open(newline="", encoding="utf-8") as file:
+            return next((row[0] for row in csv.reader(file)
+                         if row and tuple(row) != CSV_COLUMNS), "")
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return ""
 
 
 def read_csv(path: Path, dataset: Dataset) -> Iterator[tuple[int, ClipDetections]]:
