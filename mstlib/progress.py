@@ -22,7 +22,7 @@ def progress(items: Iterable[T], text: str, total: int | None = None, start: int
     if sys.stderr.isatty():
         try:
             from tqdm import tqdm
-            return iter(tqdm(items, desc=text, total=total, initial=start, unit=unit,
+            return iter(tqdm(items, desc=text, total=total, initial=start, unit=f" {unit}",
                              dynamic_ncols=True))
         except ImportError:
             pass

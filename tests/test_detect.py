@@ -2,13 +2,17 @@
 
 import csv
 import json
+import re
+import shlex
 import sys
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer
 from films import COUNT, SIZE, film, hurt, plain
 from PIL import Image
 from scenes import square_clips
@@ -441,3 +445,26 @@ def test_the_shipped_weights_are_the_default(tmp_path, monkeypatch, capsys):
     assert mst(monkeypatch, "detect", tmp_path / "dark.npy", "--variant", "a", "--out", out) == 0
     plain = json.loads(out.read_text())
     assert plain["variant"] == "a" and plain["classes"] == list(CLASSES)
+
+
+# ---- the page ------------------------------------------------------------------------------------
+
+
+def test_the_page_runs(tmp_path, monkeypatch, capsys):
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "detect.md").read_text(encoding="utf-8")
+    command = typer.main.get_command(cli.app).commands["detect"]
+    lines = [shlex.split(line, comments=True) for line in page.splitlines()
+             if line.startswith("mst detect")]
+    assert len(lines) == 6
+    for words in lines:
+        command.make_context("detect", words[2:])  # parses and converts, runs nothing
+    (tmp_path / "results").symlink_to(root / "results")
+    film(tmp_path / "street.mp4", [plain(t) for t in range(3)])
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = {"numpy": np}
+    for block in blocks:
+        exec(block.replace("count=100", "count=2").replace("> 0.5", "> 0"), names)
+    assert len(blocks) == 2 and names["found"].number == 1
+    assert capsys.readouterr().out.startswith("0 ")
