@@ -7,28 +7,28 @@ pixels. docs/detect.md shows it from the command line and in Python.
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
-from mstlib.config import Config, MSTError, TestConfig
+from mstlib.config import Config, TestConfig
 from mstlib.data.ahead import ahead
 from mstlib.data.clip import Detections
 from mstlib.data.frames import resized
 from mstlib.data.video import Video
 from mstlib.model.detector import MST
-from mstlib.stream import MODES, Streamer
-from mstlib.training.update import PRECISIONS
+from mstlib.stream import Streamer
 
 T = TypeVar("T")
+STRIP = 4  # long side to short side of the longest frame that MiniVID's models are shown
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectedFrame:
     """A frame of a video and what was found in it.
 
     number: from 0. detections: boxes in pixels of the video; None for a frame that was left out
@@ -42,34 +42,41 @@ class Found:
 
 @dataclass(frozen=True)
 class Shot:
-    """A frame that waits for its detections; scale: the model's pixels per pixel of the video, None
-    for a frame that was left out."""
+    """A frame on its way through the model; size: (H, W) in the video, scale: new pixels per pixel
+    of it."""
 
     number: int
-    scale: float | None = None
-    image: Tensor | None = None
+    size: tuple[int, int]
+    scale: float
+    image: Tensor | None
+
+    def back(self, boxes: Tensor) -> Tensor:
+        """Boxes (D, 4) in pixels of the video; by rounding, a resized frame may end beyond it."""
+        height, width = self.size
+        return (boxes / self.scale).minimum(boxes.new_tensor([width, height, width, height]))
 
 
-def detect_video(model: MST, video: Video, mode: str = "exact", test: TestConfig | None = None,
-                 images: bool = False) -> Iterator[Found]:
-    """Detections of every frame of a video, in order, each as soon as its window is complete.
+def detect_video(model: MST, video: Video, mode: str | None = None, test: TestConfig | None = None,
+                 precision: str = "float32", images: bool = False) -> Iterator[DetectedFrame]:
+    """Detections of every frame of a video, in order.
 
-    mode, test: as `Streamer`. images: hand the frames out too; as many as the delay are held then.
+    mode, test, precision: as `Streamer`. images: hand the frames out too; as many as wait for their
+    windows are held then. `test.batch` frames go through the model together; of a live video, a
+    camera or an iterator, each one alone, as soon as it is there.
+
     An error of the video is raised after the detections of all frames before it, which get the
-    shorter windows of a video that ends there. MSTError as `Video.numbered`, or if the mode is
-    unknown.
+    shorter windows of a video that ends there. MSTError as `Video.numbered` and `Streamer`.
     """
-    if mode not in MODES:
-        raise MSTError(f"unknown mode '{mode}'; choose one of {', '.join(MODES)}")
-    streamer, waiting = Streamer(model, mode, test), deque()
+    test = test or model.config.test
+    streamer, waiting = Streamer(model, mode, test, precision), deque()
+    together = 1 if video.live else test.batch
     errors: list[Exception] = []
-    with closing(ahead(_shots(video, *sides(model.config), images))) as shots:
-        for shot, frame in _put_aside(shots, errors):
-            waiting.append(shot)
-            if frame is not None:
-                yield from _matched(streamer.push(frame), waiting)
+    with closing(ahead(_shots(video, *sides(model.config), images), together + 1)) as shots:
+        ready = _put_aside(shots, errors)
+        while part := list(islice(ready, together)):
+            waiting.extend(shot for shot, _ in part)
+            yield from _matched(streamer.push(*(frame for _, frame in part)), waiting)
     yield from _matched(streamer.flush(), waiting)
-    yield from _left_out(waiting)
     if errors:
         raise errors[0]
 
@@ -80,9 +87,10 @@ def sides(config: Config) -> tuple[int, int]:
     One that was trained on MiniVID knows objects as large as they are there, so that it wants any
     video that small; its costs, too, grow with the square of the area.
     """
-    source = config.source
-    mini = source.format == "minivid" and not (source.short_side or source.long_side)
-    return config.data.size if mini else source.short_side, source.long_side
+    source, size = config.source, config.data.size
+    if source.format == "minivid" and not (source.short_side or source.long_side):
+        return size, STRIP * size
+    return source.short_side, source.long_side
 
 
 def _shots(video: Video, short_side: int, long_side: int, images: bool
@@ -90,10 +98,10 @@ def _shots(video: Video, short_side: int, long_side: int, images: bool
     """The frames of a video, and each at the model's size: as `mst evaluate` sees them."""
     for number, image in video.numbered():
         if image is None:
-            yield Shot(number), None
+            yield Shot(number, (0, 0), 1.0, None), None
         else:
             frame, scale = resized(image, short_side, long_side)
-            yield Shot(number, scale, image if images else None), frame
+            yield Shot(number, image.shape[1:], scale, image if images else None), frame
 
 
 def _put_aside(items: Iterable[T], errors: list[Exception]) -> Iterator[T]:
@@ -104,21 +112,13 @@ def _put_aside(items: Iterable[T], errors: list[Exception]) -> Iterator[T]:
         errors.append(error)
 
 
-def _matched(results: Iterable[Detections], waiting: deque[Shot]) -> Iterator[Found]:
-    """Detections with the frames that wait for them; those left out come where they stood."""
+def _matched(results: Iterable[Detections | None], waiting: deque[Shot]
+             ) -> Iterator[DetectedFrame]:
+    """Detections with the frames that wait for them, boxes in the pixels of these."""
     for d in results:
-        yield from _left_out(waiting)
         shot = waiting.popleft()
-        found = Detections(d.boxes.cpu() / shot.scale, d.scores.cpu(), d.labels.cpu())
-        yield Found(shot.number, found, shot.image)
-
-
-def _left_out(waiting: deque[Shot]) -> Iterator[Found]:
-    while waiting and waiting[0].scale is None:
-        yield Found(waiting.popleft().number, None)
-
-
-# The model ----------------------------------------------------------------------------------------
+        found = d and Detections(shot.back(d.boxes), d.scores, d.labels)
+        yield DetectedFrame(shot.number, found, shot.image)
 
 
 def class_names(model: MST, metadata: dict[str, str]) -> tuple[str, ...]:
@@ -130,25 +130,3 @@ def class_names(model: MST, metadata: dict[str, str]) -> tuple[str, ...]:
         named = CLASSES
     count = model.config.model.classes
     return named if len(named) == count else tuple(f"class {k}" for k in range(1, count + 1))
-
-
-def with_precision(model: MST, precision: str) -> MST:
-    """The model, its backbone's convolutions in `precision`, all else in float32 as in training.
-
-    MSTError if the precision is unknown, or the device that the model is on cannot do it.
-    """
-    device = next(model.parameters()).device.type
-    if precision not in PRECISIONS:
-        raise MSTError(f"unknown precision '{precision}'; choose {', '.join(PRECISIONS)}")
-    if precision == "float16" and device != "cuda":
-        raise MSTError("precision float16 needs a GPU; use bfloat16 or float32 on the CPU")
-
-    def half(part: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        def run(x: Tensor) -> Tensor:
-            with torch.autocast(device, PRECISIONS[precision]):
-                return part(x).float()
-        return run
-
-    if precision != "float32":
-        model.backbone.c4, model.backbone.c5 = half(model.backbone.c4), half(model.backbone.c5)
-    return model

@@ -16,6 +16,10 @@ from mstlib.config import MSTError
 ROOT = Path(__file__).resolve().parents[1]  # the repository
 
 
+class Unwritten(MSTError):
+    """A file that could not be written to its end."""
+
+
 @contextmanager
 def write_via(path: str | Path) -> Iterator[Path]:
     """Give the body a temporary name to write to; renamed to `path` when the body ends well.
@@ -43,7 +47,7 @@ def keep_via(path: str | Path) -> Iterator[Path]:
     body ends by an error or an interrupt.
 
     Only where writing itself fails, and where the process is killed, it stays under its temporary
-    name, NAME.PID.part, and an older `path` as it was. MSTError as `write_via`.
+    name, NAME.PID.part, and an older `path` as it was. Unwritten where `write_via` has MSTError.
     """
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -58,7 +62,7 @@ def keep_via(path: str | Path) -> Iterator[Path]:
             raise
         temporary.replace(path)
     except OSError as error:
-        raise MSTError(
+        raise Unwritten(
             f"cannot write {path}: {error.strerror or error}; free some space or choose a writable "
             f"folder (what was written before is in {temporary.name})"
         ) from error

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mstlib.config import MSTError
-from mstlib.detect import Found
+from mstlib.detect import DetectedFrame
 from mstlib.evaluation.detections_csv import CSV_COLUMNS, csv_rows, exact
 from mstlib.fileio import keep_via
 
-Write = Callable[[Found], None]
+Write = Callable[[DetectedFrame], None]
 
 
 def file_for(out: Path, name: str) -> Path:
@@ -33,7 +33,7 @@ def csv_file(path: Path, clip: str, classes: Sequence[str]) -> Iterator[Write]:
         writer = csv.writer(file)
         writer.writerow(CSV_COLUMNS)
 
-        def write(found: Found) -> None:
+        def write(found: DetectedFrame) -> None:
             if found.detections is not None:
                 writer.writerows(csv_rows(clip, found.number, found.detections, classes))
             file.flush()  # a run that is killed leaves whole frames
@@ -53,7 +53,7 @@ def json_file(path: Path, about: dict, classes: Sequence[str]) -> Iterator[Write
         file.write(head.removesuffix("}") + ', "frames": [')
         between, complete = "\n", False
 
-        def write(found: Found) -> None:
+        def write(found: DetectedFrame) -> None:
             nonlocal between
             file.write(between + json.dumps(_entry(found, classes), ensure_ascii=False))
             file.flush()
@@ -66,7 +66,7 @@ def json_file(path: Path, about: dict, classes: Sequence[str]) -> Iterator[Write
             file.write(f'\n], "complete": {json.dumps(complete)}}}\n')
 
 
-def _entry(found: Found, classes: Sequence[str]) -> dict:
+def _entry(found: DetectedFrame, classes: Sequence[str]) -> dict:
     """A frame as plain values."""
     d = found.detections
     if d is None:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from mstlib.data.clip import Detections
-from mstlib.detect import Found
+from mstlib.detect import DetectedFrame
 from mstlib.fileio import keep_via
 from mstlib.keep import Write
 from mstlib.show import box_text, colour_of, ink_on
@@ -34,7 +34,7 @@ def movie_file(path: Path, classes: Sequence[str], fps: float | None, threshold:
         container = av.open(str(temporary), "w", format="mp4")
         stream = None
 
-        def write(found: Found) -> None:
+        def write(found: DetectedFrame) -> None:
             nonlocal stream
             if found.image is None or found.detections is None:
                 return

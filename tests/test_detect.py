@@ -22,10 +22,11 @@ from mstlib.checkpoint import save_weights
 from mstlib.cli import main as cli
 from mstlib.config import VARIANTS, MSTError, SourceConfig
 from mstlib.data.clip import Detections
+from mstlib.data.frames import folder_clip
 from mstlib.data.minivid.benchmark import CLASSES, load_minivid
-from mstlib.data.video import open_video
-from mstlib.detect import Found, class_names, detect_video, sides, with_precision
-from mstlib.evaluation.detections_csv import exact
+from mstlib.data.video import first, open_video
+from mstlib.detect import DetectedFrame, class_names, detect_video, sides
+from mstlib.evaluation.detections_csv import csv_rows, exact
 from mstlib.fileio import keep_via
 from mstlib.keep import csv_file, file_for, json_file
 from mstlib.model.detector import build_model
@@ -59,16 +60,19 @@ class Echo:
 
     delay, made = 3, []
 
-    def __init__(self, model, mode="exact", test=None):
-        self.held, self.count, self.test = [], 0, test
+    def __init__(self, model, mode=None, test=None, precision="float32"):
+        self.held, self.count, self.test, self.precision = [], 0, test, precision
+        self.pushes = []
         Echo.made.append(self)
 
-    def push(self, frame):
-        _, height, width = frame.shape
-        box = torch.tensor([[0.0, 0.0, width, height]])
-        score, self.count = torch.tensor([self.count / 100]), self.count + 1
-        self.held.append(Detections(box, score, torch.tensor([1])))
-        return [self.held.pop(0)] if len(self.held) > self.delay else []
+    def push(self, *frames):
+        self.pushes.append(len(frames))
+        for frame in frames:
+            box = [0.0, 0.0, *frame.shape[:0:-1]] if frame is not None else None
+            self.held.append(box and Detections(
+                torch.tensor([box]), torch.tensor([self.count / 100]), torch.tensor([1])))
+            self.count += 1
+        return [self.held.pop(0) for _ in range(len(self.held) - self.delay)]
 
     def flush(self):
         held, self.held = self.held, []
@@ -97,6 +101,17 @@ def test_a_video_gets_the_detections_of_the_clip(tmp_path, monkeypatch, variant)
     assert sum(len(e.scores) for e in expected) > 10 and all(f.image is None for f in found)
 
 
+def test_frames_left_out_are_in_no_window_as_in_the_evaluation(tmp_path):
+    model, clip = tiny("g"), square_clips(1, frames=8)[0]
+    for t in range(len(clip)):
+        Image.fromarray(clip.frame(t).permute(1, 2, 0).numpy()).save(tmp_path / f"{t}.png")
+    (tmp_path / "3.png").write_bytes(b"")
+    expected = detect_clip(model, folder_clip(tmp_path), TINY.test, skip_bad=True)
+    found = list(detect_video(model, open_video(tmp_path, skip_bad=True)))
+    assert [f.detections is None for f in found] == [t == 3 for t in range(8)]
+    assert all(same(f.detections, e) for f, e in zip(found, expected, strict=True) if e)
+
+
 def test_boxes_come_back_in_pixels_of_the_video(echo):
     frames = np.zeros((5, 40, 60, 3), np.uint8)
     for source, scale in (({"format": "davis", "short_side": 80}, 2),
@@ -122,7 +137,7 @@ def test_each_frame_keeps_its_number_and_image_around_frames_left_out(tmp_path, 
     assert [f.number for f in found] == list(range(9)) and video.skipped == 4
     assert [f.number for f in found if f.detections is None] == [0, 4, 5, 8]
     seen = [f for f in found if f.detections is not None]
-    assert [round(100 * float(f.detections.scores)) for f in seen] == list(range(5))
+    assert [round(100 * float(f.detections.scores)) for f in seen] == [1, 2, 3, 6, 7]
     assert all((f.image.permute(1, 2, 0).numpy() == frames[f.number]).all() for f in seen)
 
 
@@ -169,7 +184,7 @@ def test_one_who_stops_listening_stops_the_reading(echo):
     assert now <= 1 + Echo.delay + 7 and len(read) == now
 
 
-def test_a_class_without_a_name_and_unknown_modes(echo):
+def test_a_class_without_a_name_and_unknown_modes():
     model = tiny("a", classes=3)
     assert class_names(model, {"classes": '["a", "b", "c"]'}) == ("a", "b", "c")
     assert class_names(model, {}) == ("class 1", "class 2", "class 3")
@@ -178,18 +193,11 @@ def test_a_class_without_a_name_and_unknown_modes(echo):
         list(detect_video(model, open_video([plain(0)]), "fast"))
 
 
-def test_half_precision_is_close_and_only_where_it_can_be():
-    image = torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
-    image = image.to(torch.uint8)
-    full, half = tiny(), with_precision(tiny(), "bfloat16")
-    with torch.no_grad():
-        a, b = full.c4(image), half.c4(image)
-        assert b.dtype == torch.float32 and 0 < (a - b).norm() / a.norm() < 0.02
-        assert half.backbone.c5(a).dtype == torch.float32
-    assert with_precision(full, "float32") is full and torch.equal(full.c4(image), a)
-    for name, says in (("float16", "float16 needs a GPU"), ("half", "unknown precision 'half'")):
-        with pytest.raises(MSTError, match=says):
-            with_precision(tiny(), name)
+def test_frames_of_a_file_go_in_together_those_of_a_camera_one_by_one(echo):
+    frames = [plain(t) for t in range(10)]
+    list(detect_video(tiny("a"), open_video(frames)))
+    list(detect_video(tiny("a"), first(open_video(iter(frames)), 7)))
+    assert [e.pushes for e in Echo.made] == [[4, 4, 2], [1] * 7]  # tiny: a batch of 4
 
 
 # ---- files ---------------------------------------------------------------------------------------
@@ -197,7 +205,7 @@ def test_half_precision_is_close_and_only_where_it_can_be():
 
 def some(t=0, image=None):
     """A frame with a strong and a weak detection."""
-    return Found(t, Detections(torch.tensor([[10.1, 8, 50.7, 28], [4, 2, 8, 6]]),
+    return DetectedFrame(t, Detections(torch.tensor([[10.1, 8, 50.7, 28], [4, 2, 8, 6]]),
                                torch.tensor([0.9, 0.2]), torch.tensor([2, 1])), image)
 
 
@@ -228,7 +236,7 @@ def test_json_is_whole_however_the_run_ends(tmp_path, ends):
     path, about = tmp_path / "found.json", {"video": "ünï", "fps": None}
     try:
         with json_file(path, about, ("a", "b")) as write:
-            for found in (some(0), Found(1, None), some(2)):
+            for found in (some(0), DetectedFrame(1, None), some(2)):
                 write(found)
             if ends == "early":
                 raise KeyboardInterrupt
@@ -364,9 +372,10 @@ def test_options_reach_the_streamer_and_the_files(tmp_path, monkeypatch, capsys,
     path, out = film(tmp_path / "a.mp4"), tmp_path / "found.json"
     assert mst(monkeypatch, "detect", path, "--weights", weights, "--window", 3, "--stride", 2,
                "--mode", "causal", "--limit", 5, "--out", out, "--name", "yard",
-               "--draw", tmp_path / "found.mp4") == 0
+               "--precision", "bfloat16", "--draw", tmp_path / "found.mp4") == 0
     (streamer,) = Echo.made
-    assert (streamer.test.window, streamer.test.stride) == (3, 2)
+    assert (streamer.test.window, streamer.test.stride, streamer.test.mode) == (3, 2, "causal")
+    assert streamer.precision == "bfloat16"
     plain = json.loads(out.read_text())
     assert {name: plain[name] for name in ("video", "fps", "mode", "variant", "window", "stride")
             } == {"video": "yard", "fps": 10, "mode": "causal", "variant": "g", "window": 3,
@@ -397,25 +406,50 @@ def test_a_damaged_frame_leaves_what_came_before_in_the_files(tmp_path, monkeypa
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.avi", "found.csv", "found.mp4"]
 
 
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, capsys, weights, echo):
+    path, out = film(tmp_path / "a.mp4"), tmp_path / "found.csv"
+
+    def full(clip, frame, found, classes):
+        if frame == 3:
+            raise OSError(28, "No space left on device")
+        return csv_rows(clip, frame, found, classes)
+
+    monkeypatch.setattr("mstlib.keep.csv_rows", full)
+    assert mst(monkeypatch, "detect", path, "--weights", weights, "--out", out) == 2
+    err = capsys.readouterr().err
+    assert f"cannot write {out}: No space left on device; free some space" in err
+    (part,) = tmp_path.glob("found.csv.*.part")
+    assert part.name in err and "hold" not in err and not out.exists()
+    assert [row["frame"] for row in rows(part)] == list("012")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (5, 3)])
+def test_frames_of_any_size_go_through(size):
+    found = list(detect_video(tiny(), open_video(np.zeros((3, *size, 3), np.uint8))))
+    assert len(found) == 3
+    for boxes in (f.detections.boxes for f in found):
+        assert (boxes >= 0).all() and (boxes <= torch.tensor([*size[::-1]] * 2)).all()
+
+
 def test_ctrl_c_keeps_what_is_done(tmp_path, monkeypatch, capsys, weights, echo):
     path, out = film(tmp_path / "a.mp4"), tmp_path / "found.csv"
     push = Echo.push
 
-    def interrupted(self, frame):
-        if self.count == 9:
+    def interrupted(self, *frames):
+        if self.count == 8:
             raise KeyboardInterrupt
-        return push(self, frame)
+        return push(self, *frames)
 
     monkeypatch.setattr(Echo, "push", interrupted)
     assert mst(monkeypatch, "detect", path, "--weights", weights, "--out", out) == 130
-    assert f"mst: stopped; {out} holds 6 frames" in capsys.readouterr().err
-    assert [row["frame"] for row in rows(out)] == list("012345")  # 9, less those of the delay
+    assert f"mst: stopped; {out} holds 5 frames" in capsys.readouterr().err
+    assert [row["frame"] for row in rows(out)] == list("01234")  # 8, less those of the delay
 
 
 @pytest.mark.parametrize(("words", "says"), [
     ("none.mp4", "none.mp4: no such file"), ("text.mp4", "text.mp4: not a video"),
     ("camera:99", "no camera at /dev/video99"), ("a.mp4 --mode fast", "unknown mode 'fast'"),
-    ("a.mp4 --precision float16 --device cpu", "float16 needs a GPU"),
+    ("a.mp4 --precision half", "unknown precision 'half'"),
     ("a.mp4 --out b.txt", "detections go to a .csv, a .json or a folder"),
     ("a.mp4 --draw b.gif", "b.gif: the drawn video is an .mp4"),
     ("a.mp4 --variant c", "holds variant (g), not (c)"),

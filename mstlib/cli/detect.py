@@ -15,8 +15,9 @@ from mstlib.config import MSTError
 
 if TYPE_CHECKING:  # `mst --help` need not wait for torch
     from mstlib.data.video import Video
-    from mstlib.detect import Found
+    from mstlib.detect import DetectedFrame
     from mstlib.keep import Write
+    from mstlib.model.detector import MST
 
 
 def detect(
@@ -27,8 +28,9 @@ def detect(
         help="Checkpoint, .safetensors  [default: the shipped one of --variant]")] = None,
     variant: Annotated[str | None, typer.Option(
         help="Column of Table III, a to g  [default: g]")] = None,
-    mode: Annotated[str, typer.Option(
-        help="exact, cached (faster) or causal (no frame is waited for).")] = "exact",
+    mode: Annotated[str | None, typer.Option(
+        help="exact, cached (faster) or causal (no frame is waited for)  [default: the "
+             "checkpoint's, exact]")] = None,
     out: Annotated[Path | None, typer.Option(
         help="Write the detections: a .csv, a .json, or a folder for NAME.csv.")] = None,
     draw: Annotated[Path | None, typer.Option(
@@ -44,7 +46,7 @@ def detect(
     device: Annotated[str, typer.Option(
         help="auto (a GPU where there is one), cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(
-        help="float32, bfloat16 or float16 (GPU only).")] = "float32",
+        help="float32, or bfloat16 or float16 for speed.")] = "float32",
     skip_bad: Annotated[bool, typer.Option(
         "--skip-bad", help="Leave out frames that cannot be decoded, and count them.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first frames.")] = None,
@@ -67,15 +69,18 @@ def detect(
     from mstlib.keep import csv_file, file_for, json_file
     from mstlib.movie import movie_file
 
-    model, metadata = _model(weights, variant, device, precision)
+    model, metadata = _model(weights, variant, device)
     classes = class_names(model, metadata)
     video = open_video(source, skip_bad, model.config.data)
     video = first(video, limit) if limit else video
-    name, test = name or video.name, _window(model.config.test, window, stride)
+    usual = model.config.test
+    test = replace(usual, mode=mode or usual.mode, window=window or usual.window,
+                   stride=stride or usual.stride)
+    name = name or video.name
     out = out and file_for(out, name)
     files: dict[Path, AbstractContextManager[Write]] = {}
     if out and out.suffix == ".json":
-        about = {"video": name, "source": source, "fps": video.fps, "mode": mode,
+        about = {"video": name, "source": source, "fps": video.fps, "mode": test.mode,
                  "variant": metadata["variant"], "window": test.window, "stride": test.stride}
         files[out] = json_file(out, about, classes)
     elif out:
@@ -83,27 +88,22 @@ def detect(
     if draw:
         files[draw] = movie_file(draw, classes, video.fps, threshold)
     tally = Tally(classes, threshold)
-    with closing(detect_video(model, video, mode, test, bool(draw))) as found:
+    found = detect_video(model, video, None, test, precision, images=bool(draw))
+    with closing(found):
         take(found, video, files, tally)
     print(tally.summary(video.skipped))
 
 
-def _model(weights: Path | None, variant: str | None, device: str, precision: str):
+def _model(weights: Path | None, variant: str | None, device: str) -> tuple["MST", dict[str, str]]:
     """The model, ready to detect, and its checkpoint's metadata."""
     from mstlib.checkpoint import load_weights
-    from mstlib.detect import with_precision
     from mstlib.distributed import choose_device
     from mstlib.training.experiment import CHECKPOINTS
 
     place = choose_device(device)
     shipped = CHECKPOINTS / f"mini-{variant or 'g'}.safetensors"
     model, metadata = load_weights(weights or shipped, variant)
-    return with_precision(model.to(place), precision), metadata
-
-
-def _window(test, window: int | None, stride: int | None):
-    """The checkpoint's test window with what was given on the command line."""
-    return replace(test, window=window or test.window, stride=stride or test.stride)
+    return model.to(place), metadata
 
 
 # Through the video --------------------------------------------------------------------------------
@@ -120,14 +120,14 @@ class Tally:
     detections: int = 0
     strong: int = 0
 
-    def write(self, found: "Found") -> None:
+    def write(self, found: "DetectedFrame") -> None:
         """Count a frame."""
         if found.detections is not None:
             self.frames += 1
             self.detections += len(found.detections.scores)
             self.strong += int((found.detections.scores >= self.threshold).sum())
 
-    def print(self, found: "Found") -> None:
+    def print(self, found: "DetectedFrame") -> None:
         """Print a frame's detections, if it has any."""
         d = found.detections
         lines = [] if d is None else [
@@ -146,12 +146,13 @@ class Tally:
                 f"{skipped} frames skipped")
 
 
-def take(results: Iterator["Found"], video: "Video",
+def take(results: Iterator["DetectedFrame"], video: "Video",
          files: dict[Path, AbstractContextManager["Write"]], tally: Tally) -> None:
     """Write, or without files print, every frame's detections as they come, with progress.
 
     No file is touched before the first frame is there. An error, or Ctrl-C, says what is kept.
     """
+    from mstlib.fileio import Unwritten
     from mstlib.progress import progress
 
     try:
@@ -163,12 +164,12 @@ def take(results: Iterator["Found"], video: "Video",
             for frame in found:
                 for write in (*writers, tally.write):
                     write(frame)
+    except Unwritten:
+        raise
     except (MSTError, KeyboardInterrupt) as error:
-        verb = "holds" if len(files) == 1 else "hold"
-        held = f"{' and '.join(map(str, files))} {verb} {tally.frames} frames"
-        kept = held if files and tally.frames else ""
+        names, verb = " and ".join(map(str, files)), "holds" if len(files) == 1 else "hold"
+        kept = [f"{names} {verb} {tally.frames} frames"] if files and tally.frames else []
         if isinstance(error, MSTError):
-            raise MSTError("; ".join(filter(None, [str(error), kept]))) from error
-        if kept:
-            print(f"mst: stopped; {kept}", file=sys.stderr)
+            raise MSTError("; ".join([str(error), *kept])) from error
+        print("; ".join(["mst: stopped", *kept]), file=sys.stderr)
         raise

@@ -30,7 +30,8 @@ class Video:
     """Frames to go through, from the beginning each time (a camera or iterator: what comes next).
 
     `for frame in video` gives tensors (3, H, W) uint8 RGB of one size. where: what errors call it.
-    fps, length: as the source says, None if it does not. skipped: frames left out so far.
+    fps, length: as the source says, None if it does not. live: frames may take their time to come.
+    skipped: frames left out so far.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Video:
     read: Callable[[], Frames]
     fps: float | None = None
     length: int | None = None
+    live: bool = False
     skip_bad: bool = False
     skipped: int = 0
 
@@ -92,7 +94,8 @@ def open_video(source: str | Path | np.ndarray | Iterable, skip_bad: bool = Fals
         video = _named(str(source), minivid or DataConfig())
     else:
         length = len(source) if hasattr(source, "__len__") else None
-        video = Video("frames", "frames", lambda: map(_frame, source), length=length)
+        video = Video("frames", "frames", lambda: map(_frame, source), length=length,
+                      live=length is None)
     if video.length == 0:
         raise MSTError(f"{video.where}: no frame in it")
     return replace(video, skip_bad=skip_bad)
@@ -113,15 +116,15 @@ def _named(source: str, minivid: DataConfig) -> Video:
     if kind == "camera":
         return _camera(rest)
     if "://" in source:  # a stream on the network, as FFmpeg understands it
-        return Video(Path(source).stem, source, lambda: decoded(source))
+        return Video(Path(source).stem, source, lambda: decoded(source), live=True)
     if has_magic(source) and not path.exists():
         files = sorted(glob(str(path)), key=by_number)  # noqa: PTH207 (Path takes no absolute one)
         return _images(files, path.absolute().parent.name, source)
     if not path.exists():
         raise MSTError(f"{source}: no such file; give {KINDS}")
     if path.is_dir():
-        return _images([path / name for name in frame_files(path)],
-                       path.absolute().name, source)
+        files = [path / name for name in frame_files(path)]
+        return _images(files, path.absolute().name, source)
     if path.suffix.lower() in SUFFIXES:
         return _images([path], path.stem, source)
     if path.suffix == ".npy":
@@ -170,7 +173,7 @@ def _camera(device: str) -> Video:
     if not path.exists():
         there = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
         raise MSTError(f"camera:{device}: no camera at {path}; cameras here: {there}")
-    return Video(path.name, str(path), lambda: decoded(path, "v4l2"))
+    return Video(path.name, str(path), lambda: decoded(path, "v4l2"), live=True)
 
 
 def _minivid(place: str, config: DataConfig) -> Video:
