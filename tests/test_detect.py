@@ -32,6 +32,7 @@ from mstlib.keep import csv_file, file_for, json_file
 from mstlib.model.detector import build_model
 from mstlib.movie import draw
 from mstlib.profiles import TINY
+from mstlib.progress import progress
 from mstlib.show import PALETTE
 from mstlib.stream import detect_clip
 
@@ -366,6 +367,15 @@ def test_the_printed_lines_and_the_last_one(tmp_path, monkeypatch, capsys, weigh
     assert lines[-1].startswith(f"{COUNT} frames in ")
     assert lines[-1].endswith(f"; {COUNT} detections, 7 of score 0.045 or more; 0 frames skipped")
     assert "ms a frame" in lines[-1] and err == ""
+
+
+def test_progress_tells_the_rate_and_where_it_is_known_the_time_left(monkeypatch, capsys):
+    monkeypatch.setattr("mstlib.progress.EVERY", 0.0)
+    assert list(progress(iter("abc"), "camera", unit="frames")) == list("abc")
+    assert list(progress("abcd", "file", 4, unit="frames")) == list("abcd")
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 7 and re.fullmatch(r"camera: 3, \S+ frames/s", lines[2])
+    assert re.fullmatch(r"file: 4/4, \S+ frames/s, 0 s left", lines[6])
 
 
 def test_options_reach_the_streamer_and_the_files(tmp_path, monkeypatch, capsys, weights, echo):
