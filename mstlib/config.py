@@ -66,6 +66,7 @@ class ModelConfig:
     """The detector and its levels; `mini` values, the paper's in brackets."""
 
     classes: int = 8                          # without background [30]
+    method: str = "mst"                       # whose proposal level: mst, rdn or mega
     backbone: str = "mini"                    # [resnet101], see `mstlib.model.backbone`
     backbone_weights: str = ""                # what training starts from: torchvision, timm, a file
     caffe_layout: bool = False                # as MEGA's public weights: `mstlib.model.caffe`
@@ -102,6 +103,8 @@ class ModelConfig:
     heads: int = 4                            # G at the proposal and instance level [16]
     relation_layers: int = 2                  # proposal level
     geometry: str = "size"                    # "size" (Eq. 9) or "full" (RDN, with centres)
+    lead_share: float = 0.2                   # RDN, MEGA: best of a frame's supports, refined too
+    mega_stages: int = 3                      # MEGA: local relation layers
     # Instance level, Eq. 12
     instance_rule: str = "topk"               # "topk" (leak-free) or "label" (literal)
     instance_k: int = 6                       # K, candidate foreground [20]
@@ -119,6 +122,8 @@ class TrainConfig:
     precision: str = "float32"  # or bfloat16, float16: autocast
     supports: int = 2           # random supports of a reference (Sec. IV-C)
     span: int = 8               # supports within +- span frames [18]
+    memory_frames: int = 2      # MEGA: further supports, of the window before this one [3]
+    global_frames: int = 2      # MEGA: further supports, of the whole video [2]
     optimizer: str = "sgd"
     momentum: float = 0.9
     weight_decay: float = 1e-4
@@ -144,6 +149,8 @@ class TestConfig:
     batch: int = 8              # references a forward pass; changes speed, not results
     mode: str = "exact"         # or cached, causal: `mstlib.model.engine`, DEVIATIONS.md 21
     pad: bool = False           # fill windows at the ends of a video with copies, as RDN does
+    memory_frames: int = 9      # MEGA: how many frames it remembers [25]
+    global_frames: int = 4      # MEGA: random frames of the whole video that it knows [10]
 
 
 @dataclass(frozen=True)

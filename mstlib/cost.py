@@ -150,7 +150,8 @@ def stepper(config: Config, clips: Sequence[Clip], read: Callable[[Pick], Window
     for stage in model.backbone.c4_modules()[: recipe.frozen]:
         stage.requires_grad_(False)
     optimizer = make_optimizer(model, recipe)
-    feed = Feed(clips, recipe, recipe.supports if config.levels.temporal else 0, 0, read)
+    feed = Feed(clips, recipe, recipe.supports if config.levels.temporal else 0, 0, read,
+                sample=model.sample)
 
     def step(number: int) -> None:
         train_step(model, feed[number].batches, optimizer, recipe, number, group=group)

@@ -41,7 +41,7 @@ TINY = Config(
                          warmup=5, save_every=10, log_every=5),
     train=TrainConfig(steps=8, batch=2, lr=0.01, span=3, rois=16, warmup=2, motion_loss=10.0,
                       identity_loss=0.1, save_every=4, log_every=2),
-    test=TestConfig(window=5, stride=1, batch=4),
+    test=TestConfig(window=5, stride=1, batch=4, memory_frames=5, global_frames=3),
 )
 
 # The paper's own numbers. IV-A, III-B, ...: the section that states them. RDN, MEGA: unstated, from
@@ -53,6 +53,7 @@ _PAPER_TRAIN = TrainConfig(
     batch=4, forward=1,         # IV-C: 4 GPUs, one reference each
     lr=1e-3,                    # MEGA
     supports=2, span=18,        # IV-C: two random supports within +- 18 frames
+    memory_frames=3, global_frames=2,  # MEGA; DEVIATIONS.md 23
     optimizer="sgd", momentum=0.9, weight_decay=1e-4,  # IV-C
     warmup=500, decay_at=(2 / 3,),  # MEGA: x0.1 at 80k
     clip_norm=10.0,             # unstated; a guard, rarely reached
@@ -94,13 +95,15 @@ PAPER = Config(
         frame_init="zero",      # unstated
         heads=16,               # RDN; III-A: "multi-layer and multi-head"
         relation_layers=2,      # IV-B
+        lead_share=0.2, mega_stages=3,                                      # RDN, MEGA
         geometry="size",        # Eq. 9
         instance_rule="label",  # III-C, literal: it leaks, DEVIATIONS.md 13
         instance_k=20, instance_r=0.2,                                      # IV-C, Tables VI, VII
     ),
     pretrain=replace(_PAPER_TRAIN, supports=0),  # (a) alone; the paper has no pretraining
     train=_PAPER_TRAIN,
-    test=TestConfig(window=37, stride=1, batch=1),  # IV-C
+    test=TestConfig(window=37, stride=1, batch=1,       # IV-C
+                    memory_frames=25, global_frames=10),  # MEGA
 )
 
 PROFILES = {"tiny": TINY, "mini": MINI, "paper": PAPER}

@@ -6,7 +6,8 @@ each as soon as its window is complete. It holds the frames of one window, howev
 through it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice, zip_longest
 
 import torch
@@ -172,15 +173,22 @@ def stream_videos(model: MST, videos: Sequence[Iterable[Tensor | None]], mode: s
 def find_clip(model: MST, clip: Clip, test: TestConfig, skip_bad: bool = False
               ) -> Iterator[Found | None]:
     """What is found in every frame of a clip, in order; see `detect_clip`."""
-    streamer, numbers = Streamer(model, test=test), iter(range(len(clip)))
+    read = partial(read_frame, clip, skip_bad=skip_bad)
     try:
-        while part := list(islice(numbers, test.batch)):
-            yield from streamer.find([read_frame(clip, t, skip_bad) for t in part])
-        yield from streamer.find([], over=True)
+        yield from (model.walk or partial(walk, model))(read, len(clip), test)
     except BadFile:
         raise
     except MSTError as error:
         raise MSTError(f"{clip.name}: {error}") from error
+
+
+def walk(model: MST, read: Callable[[int], Tensor | None], length: int, test: TestConfig
+         ) -> Iterator[Found | None]:
+    """What is found in every frame of a clip of `length` frames that `read` gives by number."""
+    streamer, numbers = Streamer(model, test=test), iter(range(length))
+    while part := list(islice(numbers, test.batch)):
+        yield from streamer.find([read(t) for t in part])
+    yield from streamer.find([], over=True)
 
 
 def read_frame(clip: Clip, t: int, skip_bad: bool) -> Tensor | None:

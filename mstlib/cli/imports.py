@@ -13,11 +13,11 @@ def import_weights(
 ) -> None:
     """Import a checkpoint of mega.pytorch and say what became of each of its keys.
 
-    single becomes variant (a), rdn-base variant (c). Of rdn and mega the shared parts are taken;
-    what has no counterpart yet is listed.
+    single becomes variant (a), rdn-base variant (c), rdn and mega the detectors of those names.
 
     \b
-    Example: mst import R_101.pth --kind single --out build/mega-a.safetensors
+    Example: mst import R_101.pth --kind single --out build/public-a.safetensors
+             mst import MEGA_R_101.pth --kind mega --out build/public-mega.safetensors
     """
     from mstlib.checkpoint import save_weights
     from mstlib.data.formats.imagenet import CLASSES

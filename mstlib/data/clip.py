@@ -92,6 +92,14 @@ def window_indices(t: int, length: int, window: int, stride: int, pad: bool = Fa
     return [t] + [s for s in around if 0 <= s < length]
 
 
+def pick(count: int, among: int, generator: torch.Generator) -> list[int]:
+    """`count` random numbers below `among`, without repeats where there are enough."""
+    picks = torch.randint(among, (count,), generator=generator).tolist()
+    if among >= count:
+        picks = torch.randperm(among, generator=generator)[:count].tolist()
+    return picks
+
+
 def sample_supports(
     t: int, length: int, supports: int, span: int, generator: torch.Generator
 ) -> list[int]:
@@ -99,7 +107,22 @@ def sample_supports(
     short."""
     low, high = max(0, t - span), min(length - 1, t + span)
     others: Sequence[int] = [s for s in range(low, high + 1) if s != t] or [t]
-    picks = torch.randint(len(others), (supports,), generator=generator).tolist()
-    if len(others) >= supports:
-        picks = torch.randperm(len(others), generator=generator)[:supports].tolist()
-    return [others[i] for i in picks]
+    return [others[i] for i in pick(supports, len(others), generator)]
+
+
+def sample_roles(
+    t: int, length: int, supports: int, span: int, generator: torch.Generator, memory_frames: int,
+    global_frames: int,
+) -> list[int]:
+    """Random support frames of reference t in MEGA's three roles: `supports` local ones as above,
+    then memory frames, within +- span of the frame one window earlier, then global ones, of the
+    whole video.
+
+    Where the video has no earlier window its first frame takes that frame's place, and its first
+    and last frames stand for those that it does not have, as in MEGA's public code.
+    """
+    local = sample_supports(t, length, supports, span, generator)
+    centre = max(t - (2 * span + 1), 0)
+    past = [centre + k - span for k in pick(memory_frames, 2 * span + 1, generator)]
+    memory = [min(max(s, 0), length - 1) for s in past]
+    return local + memory + pick(global_frames, length, generator)

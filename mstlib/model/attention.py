@@ -117,10 +117,20 @@ class Supports:
                         torch.cat([p.boxes for p in parts]))
 
 
+class NoGeometry(nn.Module):
+    """In the place of `Geometry` where boxes do not matter, as between frames far apart."""
+
+    def forward(self, b1: Tensor, b2: Tensor) -> Tensor:
+        """Boxes (N, 4), (M, 4) -> logits 0 (1, N, M), the same for every head."""
+        return b1.new_zeros(1, len(b1), len(b2))
+
+
 class Relation(nn.Module):
     """One relation layer between reference and support proposals (Eq. 7-10).
 
     a'_i = a_i + sum_j s_ij W_p a_j,  s_ij = softmax_j(<W_q a_i, W_k a_j> / sqrt(d_k) + geometry_ij)
+
+    geometry: a kind of `pair_quantities`, or "none": appearance alone decides.
     """
 
     def __init__(self, d: int, G: int, geometry: str = "size"):
@@ -128,7 +138,7 @@ class Relation(nn.Module):
         self.G = G
         self.query, self.key = nn.Linear(d, d), nn.Linear(d, d)
         self.value = nn.Linear(d, d, bias=False)
-        self.geometry = Geometry(G, geometry)
+        self.geometry = NoGeometry() if geometry == "none" else Geometry(G, geometry)
         self.start_near_identity(d)
 
     def start_near_identity(self, d: int) -> None:

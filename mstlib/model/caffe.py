@@ -9,7 +9,7 @@ Weights trained there give the same numbers here only if these conventions are k
 - a box ends on its last pixel, so that RoIAlign reads one pixel less, without the half-pixel shift
   and with as many samples as a cell has pixels;
 - a second fully connected layer follows the first: at once in a single-frame detector, between the
-  relation layers in RDN;
+  relation layers in RDN and MEGA;
 - the relation's geometry adds 1e-3 and 1e-6 before its logarithms instead of cutting off there, and
   its values have a bias.
 
@@ -25,8 +25,10 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from mstlib.config import Config, ModelConfig
-from mstlib.model.attention import FLOOR, Geometry, Relation, Supports, embed
+from mstlib.model.attention import FLOOR, Geometry, NoGeometry, Relation, embed
 from mstlib.model.detector import MST
+from mstlib.model.mega import MEGA
+from mstlib.model.rdn import RDN
 
 
 def caffe_anchors(sizes: Sequence[int], ratios: Sequence[float], stride: int) -> Tensor:
@@ -58,25 +60,25 @@ class CaffeGeometry(Geometry):
 
 
 class CaffeRelation(Relation):
-    """A relation layer of RDN: behind a fully connected layer of its own unless it is the first."""
+    """A relation layer of RDN or MEGA; geometry "full", or "none" between frames far apart."""
 
-    def __init__(self, d: int, G: int, first: bool):
-        super().__init__(d, G, "full")
+    def __init__(self, d: int, G: int, geometry: str):
+        super().__init__(d, G, geometry)
         self.value = nn.Linear(d, d)
-        self.geometry = CaffeGeometry(G)
-        self.fc = None if first else nn.Linear(d, d)
+        if geometry != "none":
+            self.geometry = CaffeGeometry(G)
 
-    def before(self, a: Tensor) -> Tensor:
-        """Reference features as the relation reads them."""
-        return a if self.fc is None else F.relu(self.fc(a))
 
-    def compare(self, a: Tensor, b1: Tensor, s: Supports) -> tuple[Tensor, Tensor]:
-        """As `Relation.compare`."""
-        return super().compare(self.before(a), b1, s)
-
-    def ask(self, a: Tensor, b1: Tensor, s: Supports) -> Tensor:
-        """As `Relation.ask`."""
-        return super().ask(self.before(a), b1, s)
+def caffe_level(level: nn.Module, d: int, G: int) -> None:
+    """Give the relations of a proposal level these conventions, and each but the first a fully
+    connected layer before it."""
+    for layers in level.children():
+        for k, old in enumerate(layers):
+            if isinstance(old, Relation):
+                silent = isinstance(old.geometry, NoGeometry)
+                layers[k] = CaffeRelation(d, G, "none" if silent else "full")
+    for k in range(1, len(level.before)):
+        level.before[k] = nn.Sequential(nn.Linear(d, d), nn.ReLU())
 
 
 class CaffeMST(MST):
@@ -94,8 +96,7 @@ class CaffeMST(MST):
         self.fc = nn.Linear((m.roi_reduce or C5) * m.roi_size**2, d)
         self.fc2 = None if self.proposal else nn.Linear(d, d)
         if self.proposal:
-            self.proposal.layers = nn.ModuleList(
-                CaffeRelation(d, m.heads, first=k == 0) for k in range(m.relation_layers))
+            caffe_level(self.proposal, d, m.heads)
 
     def roi_features(self, c5: Tensor, boxes: list[Tensor]) -> list[Tensor]:
         """conv5 maps (n, c, h, w), n lists of boxes -> n tensors (boxes, d)."""
@@ -105,6 +106,14 @@ class CaffeMST(MST):
         x = F.relu(self.fc(x.flatten(1)))
         x = x if self.fc2 is None else F.relu(self.fc2(x))
         return x.split([len(b) for b in boxes])
+
+
+class CaffeRDN(CaffeMST, RDN):
+    """RDN with these conventions."""
+
+
+class CaffeMEGA(CaffeMST, MEGA):
+    """MEGA with these conventions."""
 
 
 def caffe_config(model: ModelConfig, **changes: object) -> ModelConfig:

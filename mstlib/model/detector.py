@@ -7,7 +7,7 @@ Notebook 07 walks through it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import roi_align
 
 from mstlib.config import Config, Levels
-from mstlib.data.clip import Detections
+from mstlib.data.clip import Detections, sample_supports
 from mstlib.model.attention import Supports
 from mstlib.model.backbone import build_backbone
 from mstlib.model.dalign import DAlign
@@ -33,7 +33,10 @@ FOREGROUND = 0.25  # share of sampled RoIs that are objects (Faster R-CNN)
 
 @dataclass
 class Proposals:
-    """RoIs of one window: the reference's (N, .) and the supports' (M, .), features, boxes, ids."""
+    """RoIs of one window: the reference's (N, .) and the supports' (M, .), features, boxes, ids.
+
+    counts: how many of the supports each frame has, in their order: best first in a frame.
+    """
 
     a: Tensor
     boxes: Tensor
@@ -42,10 +45,19 @@ class Proposals:
     s: Tensor
     support_boxes: Tensor
     support_ids: Tensor | None
+    counts: list[int] = field(default_factory=list)
 
 
 class MST(nn.Module):
-    """The detector of the paper; `config.levels` decides which of its parts exist."""
+    """The detector of the paper; `config.levels` decides which of its parts exist.
+
+    Another detector (`mstlib.model.methods`) replaces a step of it: its proposal level, the frames
+    it is trained on, the roles that they play, or its way through a clip.
+    """
+
+    proposal_level = ProposalLevel
+    sample = staticmethod(sample_supports)  # draws the supports of a training window
+    walk = None  # a method like `MEGA.walk` where a clip has to be seen as a whole
 
     def __init__(self, config: Config):
         super().__init__()
@@ -63,7 +75,7 @@ class MST(nn.Module):
         levels: Levels = config.levels
         self.dalign = DAlign(C, m) if levels.dalign else None
         self.frame = FrameLevel(C, m) if levels.frame else None
-        self.proposal = ProposalLevel(m) if levels.proposal else None
+        self.proposal = self.proposal_level(m) if levels.proposal else None
         self.instance = InstanceLevel(m) if levels.instance else None
         self.register_buffer("mean", torch.tensor(m.pixel_mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(m.pixel_std).view(3, 1, 1), persistent=False)
@@ -115,7 +127,12 @@ class MST(nn.Module):
         """Proposal level on one window: R' (N, d), or the features as they are (Eq. 7-11)."""
         if self.proposal is None or len(p.a) == 0 or len(p.s) == 0:  # nobody to ask
             return p.a
-        return self.proposal(p.a, p.boxes, p.s, p.support_boxes)
+        return self.proposal.ask(p.a, p.boxes,
+                                 self.proposal.supports(p.s, p.support_boxes, p.counts))
+
+    def assign_roles(self, p: Proposals) -> Proposals:
+        """The supports of a training window by what they are there for: here all for the same."""
+        return p
 
     def instance_level(self, a: Tensor, p: Proposals) -> Tensor:
         """Instance level on R' (N, d) of one window: R'' (N, d), or R' as it is (Eq. 12)."""
@@ -150,13 +167,15 @@ class MST(nn.Module):
         features = self.roi_features(self.reduce(self.backbone.c5(flat)), boxes)
         windows = [self.window(features[i * L:][:L], boxes[i * L:][:L], scores[i * L:][:L])
                    for i in range(B)]
-        a = [self.relate(p.a, p.boxes, p.objectness, self.supports(p.s, p.support_boxes), trace)
+        a = [self.relate(p.a, p.boxes, p.objectness,
+                         self.supports(p.s, p.support_boxes, p.counts), trace)
              for p, trace in zip(windows, traces or [None] * B, strict=True)]
         return self.decode(torch.cat(a), [p.boxes for p in windows], size), boxes, scores, a
 
-    def supports(self, s: Tensor, boxes: Tensor) -> list[Supports]:
-        """Support proposals (M, d), (M, 4) as each relation layer reads them, in their order."""
-        proposal = self.proposal.supports(s, boxes) if self.proposal else []
+    def supports(self, s: Tensor, boxes: Tensor, counts: Sequence[int] = ()) -> list[Supports]:
+        """Support proposals (M, d), (M, 4) as each relation layer reads them, in their order;
+        counts: as in `ProposalLevel.supports`."""
+        proposal = self.proposal.supports(s, boxes, counts) if self.proposal else []
         return proposal + ([self.instance.relation.supports(s, boxes)] if self.instance else [])
 
     def relate(self, a: Tensor, boxes: Tensor, objectness: Tensor, supports: list[Supports],
@@ -166,7 +185,7 @@ class MST(nn.Module):
         if len(a) == 0 or not supports or len(supports[0].boxes) == 0:  # nobody to ask
             return a
         if self.proposal:
-            layers = supports[: len(self.proposal.layers)]
+            layers = supports[:-1] if self.instance else supports
             if trace:
                 trace.relation = self.proposal.weights(a, boxes, layers)
             a = self.proposal.ask(a, boxes, layers)
@@ -182,7 +201,8 @@ class MST(nn.Module):
         M = self.model_config.support_proposals
         s = torch.cat([f[:M] for f in features])
         return Proposals(features[0], boxes[0], scores[0], None, s,
-                         torch.cat([b[:M] for b in boxes]), None)
+                         torch.cat([b[:M] for b in boxes]), None,
+                         [len(b[:M]) for b in boxes])
 
     def decode(self, a: Tensor, boxes: list[Tensor], size: tuple[int, int]) -> list[Detections]:
         """Class scores and boxes of the references, after class-wise NMS."""
@@ -195,9 +215,7 @@ def build_model(config: Config, generator_seed: int = 0) -> MST:
     """The model of a configuration with weights drawn from `generator_seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator_seed)
-        if config.model.caffe_layout:
-            from mstlib.model.caffe import CaffeMST  # builds on this module
+        from mstlib.model.methods import detector  # builds on this module
 
-            return CaffeMST(config)
-        return MST(config)
+        return detector(config)(config)
 

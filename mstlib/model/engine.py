@@ -109,6 +109,9 @@ class Engine:
                  precision: str = "float32"):
         if mode not in MODES:
             raise MSTError(f"unknown mode '{mode}'; choose one of {', '.join(MODES)}")
+        if model.walk:
+            raise MSTError("MEGA draws frames from the whole video and cannot be streamed; detect "
+                           "a clip of a data set, or use model.method=rdn")
         self.model, self.mode, self.batch = model.eval(), mode, batch
         self.cast = autocast(model.mean.device, precision)
         on = model.levels
@@ -201,6 +204,6 @@ class Engine:
             own = self.supports(r) if self.twice else window[0].supports
             layers = zip(own, *(s.supports for s in window[1:]), strict=True)
             a.append(model.relate(r.features[:N], r.boxes[:N], r.objectness[:N],
-                                  [Supports.join(layer) for layer in layers]))
+                                  [layer[0].join(layer) for layer in layers]))
         proposals = [r.boxes[:N] for r in rois]
         return model.decode(torch.cat(a), proposals, windows[0][0].size), proposals

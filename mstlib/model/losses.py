@@ -47,8 +47,8 @@ def losses_of(model: MST, maps: Tensor, size: tuple[int, int], targets: list[lis
     step = len(rois) // B
     a, identity = [], []
     for b in range(B):
-        p = training_window(model, features[b * step:][:step], rois[b * step:][:step], picked[b],
-                            targets[b])
+        p = model.assign_roles(training_window(
+            model, features[b * step:][:step], rois[b * step:][:step], picked[b], targets[b]))
         proposals = model.propose_level(p)
         a.append(model.instance_level(proposals, p))
         if model.instance and p.support_ids is not None:
@@ -96,7 +96,8 @@ def training_window(model: MST, features: list[Tensor], rois: list[Tensor],
     ids = [proposal_ids(r, t) for r, t in zip(rois[1:], targets, strict=True)] \
         if model.instance else []  # only the instance level reads them
     return Proposals(features[0], rois[0], picked[1], picked[4], torch.cat(features[1:]),
-                     torch.cat(rois[1:]), torch.cat(ids) if ids else None)
+                     torch.cat(rois[1:]), torch.cat(ids) if ids else None,
+                     [len(r) for r in rois[1:]])
 
 
 def auxiliary(model: MST, how: dict[str, Tensor], targets: list[list[Target]],
@@ -134,7 +135,7 @@ def motion_loss(displacement: Tensor, targets: list[list[Target]], stride: int) 
     cells = (torch.stack([x, y], -1).to(displacement) + 0.5) * stride  # (h, w, 2) pixels
     found, goals = [], []
     for b, frames in enumerate(targets):
-        for f, other in enumerate(frames):
+        for f, other in enumerate(frames[: displacement.shape[1]]):  # MEGA: local frames only
             for box, to in shared_boxes(frames[0], other):
                 inside = ((cells > box[:2]) & (cells < box[2:])).all(-1)
                 scale = (to[2:] - to[:2]) / (box[2:] - box[:2]).clamp(min=1)

@@ -4,7 +4,7 @@ conv1-4 is frozen while the levels are trained at `mini`, so its maps are comput
 by all variants and seeds (DEVIATIONS.md 3). Everything is drawn from (seed, step) alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
@@ -20,6 +20,7 @@ from mstlib.model.detector import MST
 from mstlib.progress import progress
 
 Pick = tuple[int, list[int], bool]  # clip, its frames with the reference first, flipped
+Sampler = Callable[[int, int, int, int, torch.Generator], list[int]]  # as `sample_supports`
 Window = tuple[Tensor, list[Target], tuple[int, int]]  # (L, ., ., .), targets [l], image (H, W)
 
 
@@ -75,7 +76,7 @@ def reference_ends(clips: Sequence[Clip]) -> Tensor:
 
 
 def draw(clips: Sequence[Clip], recipe: TrainConfig, supports: int, generator: torch.Generator,
-         ends: Tensor | None = None) -> list[Pick]:
+         ends: Tensor | None = None, sample: Sampler = sample_supports) -> list[Pick]:
     """(clip, frames with the reference first, flipped) for each window of a batch.
 
     A clip is drawn, then one of its references. With `ends` (see `reference_ends`) all references
@@ -90,7 +91,7 @@ def draw(clips: Sequence[Clip], recipe: TrainConfig, supports: int, generator: t
         else:
             n, k = locate(ends, n)
         t = references_of(clips[n])[k]
-        frames = [t] + sample_supports(t, len(clips[n]), supports, recipe.span, generator)
+        frames = [t] + sample(t, len(clips[n]), supports, recipe.span, generator)
         picks.append((n, frames, bool(torch.rand((), generator=generator) < 0.5)))
     return picks
 

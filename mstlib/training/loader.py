@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mstlib.config import MSTError, TrainConfig
-from mstlib.data.clip import Clip, Target
+from mstlib.data.clip import Clip, Target, sample_supports
 from mstlib.data.dataset import BadFile
-from mstlib.training.batches import Batch, Pick, Window, collate, draw, step_seed
+from mstlib.training.batches import Batch, Pick, Sampler, Window, collate, draw, step_seed
 
 TRIES = 100  # windows drawn in place of an unreadable one before the data is given up
 
@@ -40,8 +40,8 @@ class Step:
 class Feed:
     """Where a training takes its windows from, and which share of them this process takes.
 
-    read: turns a pick into tensors. ends: see `batches.draw`. skip_bad: an unreadable file is
-    counted and another window drawn, instead of the training ending.
+    read: turns a pick into tensors. ends, sample: see `batches.draw`. skip_bad: an unreadable file
+    is counted and another window drawn, instead of the training ending.
     """
 
     clips: Sequence[Clip]
@@ -53,6 +53,7 @@ class Feed:
     skip_bad: bool = False
     rank: int = 0
     world: int = 1
+    sample: Sampler = sample_supports
 
     def share(self, rank: int, world: int) -> "Feed":
         """The part of process `rank` of `world`; MSTError unless all get equal parts."""
@@ -72,7 +73,7 @@ class Feed:
         """All that this process needs for a step; BadFile or MSTError if a file is at fault."""
         begun = time.perf_counter()
         generator = torch.Generator().manual_seed(step_seed(self.seed, step))
-        picks = draw(self.clips, self.recipe, self.supports, generator, self.ends)
+        picks = draw(self.clips, self.recipe, self.supports, generator, self.ends, self.sample)
         mine, bad, windows = range(self.rank, self.recipe.batch, self.world), [], []
         for k in mine:
             window, picks[k] = self.window(step, k, picks[k], bad)
@@ -96,7 +97,7 @@ class Feed:
                     raise
                 bad.append(str(error))
                 one = replace(self.recipe, batch=1)
-                pick = draw(self.clips, one, self.supports, spare, self.ends)[0]
+                pick = draw(self.clips, one, self.supports, spare, self.ends, self.sample)[0]
         raise MSTError(f"{TRIES} windows in a row could not be read, the last: {bad[-1]}")
 
 

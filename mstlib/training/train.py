@@ -162,8 +162,8 @@ def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path |
         maps, size = kept_maps(model, clips, where), tuple(clips[0].frame(0).shape[-2:])
         read = partial(map_window, clips, maps, first_rows(clips), size)
     supports = recipe.supports if config.levels.temporal else 0
-    return fit(model, feed_of(config, clips, recipe, supports, seed, read, how), out,
-               f"{config.profile} training, seed {seed}", how)
+    feed = replace(feed_of(config, clips, recipe, supports, seed, read, how), sample=model.sample)
+    return fit(model, feed, out, f"{config.profile} training, seed {seed}", how)
 
 
 def feed_of(config: Config, clips: Sequence[Clip], recipe: TrainConfig, supports: int, seed: int,
