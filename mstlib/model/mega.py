@@ -5,23 +5,23 @@ A proposal hears of three kinds of frames: of GLOBAL ones, drawn from the whole 
 alone; of LOCAL ones, those of the window, with geometry, in three stages; and at each local stage
 of a MEMORY: what frames that have left the window were at that stage. They were enhanced with the
 memory of their own time, so that it reaches far back. DAlign, frame and instance level keep their
-places around it (Table V): DEVIATIONS.md 25. The computation is that of the public code.
+places around it (Table V): DEVIATIONS.md 25. The computation is that of the public code;
+`mstlib.model.mega_walk` goes through a clip with it.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mstlib.config import ModelConfig, MSTError, TestConfig
-from mstlib.data.clip import Detections, sample_roles, window_indices
+from mstlib.data.clip import sample_roles
 from mstlib.model.attention import Relation
 from mstlib.model.detector import MST, Proposals
 from mstlib.model.engine import Found
+from mstlib.model.mega_walk import Read, Walk
 from mstlib.model.rdn import Pool, lead_count, leading
 
 # ---- the level ---------------------------------------------------------------------------------
@@ -101,21 +101,10 @@ class Roles(Proposals):
     global_pool: Pool | None = None
 
 
-class Seen(NamedTuple):
-    """A frame as it is kept: conv4 map (C, h, w), proposals, objectness, (H, W)."""
-
-    map: Tensor
-    pool: Pool
-    objectness: Tensor
-    size: tuple[int, int]
-
-
 class MEGA(MST):
     """The shared base with MEGA's proposal level."""
 
     proposal_level = MEGALevel
-
-    # ---- training -------------------------------------------------------------------------------
 
     @property
     def sample(self) -> Callable[..., list[int]]:
@@ -160,83 +149,6 @@ class MEGA(MST):
         supports = self.proposal.supports(p.s, p.support_boxes, p.counts)
         return self.proposal.hear(Pool(p.a, p.boxes), supports, memory, p.global_pool)[0]
 
-    # ---- a clip in its order --------------------------------------------------------------------
-
-    @torch.no_grad()
-    def walk(self, read: Callable[[int], Tensor | None], length: int, test: TestConfig
-             ) -> Iterator[Found | None]:
-        """What is found in each frame of a clip of `length` frames, in their order.
-
-        read: the image (3, H, W) uint8 of a frame by its number, None if it cannot be read: then
-        it is passed over. MSTError if images differ in size, or in a mode other than exact.
-        """
-        if test.mode != "exact":
-            raise MSTError(f"MEGA knows no mode '{test.mode}', only exact; set test.mode=exact")
-        self.eval()
-        seed = torch.Generator().manual_seed(0)  # DEVIATIONS.md 26
-        order = torch.randperm(length, generator=seed).tolist()
-        memory: deque[list[Pool]] = deque(maxlen=test.memory_frames)
-        held: dict[int, Seen] = {}
-        for t in range(length):
-            near = window_indices(t, length, test.window, test.stride, test.pad)
-            far = [order[(t + k) % length] for k in range(test.global_frames)]
-            held = self.hold(held, [*near, *far], read)
-            if t not in held:
-                yield None
-                continue
-            near, far = ([s for s in frames if s in held] for frames in (near, far))
-            found, heard = self.find(near, far, held, memory)
-            if test.pad or min(near) == t - test.window // 2 * test.stride:
-                memory.append(heard)  # of the frame that leaves the window next
-            yield found
-
-    def hold(self, held: dict[int, Seen], frames: list[int],
-             read: Callable[[int], Tensor | None]) -> dict[int, Seen]:
-        """What is held of `frames`: as before where it was, read and looked at where it was not."""
-        images = {s: read(s) for s in dict.fromkeys(frames) if s not in held}
-        images = {s: image for s, image in images.items() if image is not None}
-        sizes = {s.size for s in held.values()} | {(*i.shape[-2:],) for i in images.values()}
-        if len(sizes) > 1:
-            raise MSTError(f"frames of different sizes, (H, W) {sorted(sizes)}; a video has frames "
-                           "of one size: resize them first")
-        if images:
-            maps = self.c4(torch.stack(list(images.values())).to(self.mean.device))
-            held = held | dict(zip(images, self.look(maps, *sizes), strict=True))
-        return {s: held[s] for s in frames if s in held}
-
-    def look(self, maps: Tensor, size: tuple[int, int]) -> list[Seen]:
-        """conv4 maps (n, C, h, w) of images of `size` with their proposals."""
-        m = self.model_config
-        keep = max(m.reference_proposals, m.support_proposals)
-        boxes, scores = self.rpn.propose(maps, size, [keep] * len(maps))
-        features = self.roi_features(self.reduce(self.backbone.c5(maps)), boxes)
-        return [Seen(*of, size) for of in zip(maps, map(Pool, features, boxes), scores,
-                                              strict=True)]
-
-    def local(self, frames: list[int], held: dict[int, Seen]) -> list[Seen]:
-        """The frames of a window, reference first; where DAlign or the frame level changes them
-        for each reference they are looked at anew."""
-        seen = [held[s] for s in frames]
-        if not (self.dalign or self.frame):
-            return seen
-        maps = self.aggregate(torch.stack([s.map for s in seen])[None])[0][0]
-        return self.look(maps, seen[0].size)
-
-    def find(self, near: list[int], far: list[int], held: dict[int, Seen],
-             memory: Sequence[list[Pool]]) -> tuple[Found, list[Pool]]:
-        """What is found in the reference near[0], and what each stage heard of its oldest frame."""
-        m, seen = self.model_config, self.local(near, held)
-        key, top = seen[0].pool.part(slice(m.reference_proposals)), slice(m.support_proposals)
-        by_time = sorted(range(len(near)), key=near.__getitem__)  # the oldest comes first
-        frames = [self.proposal.supports(*seen[i].pool.part(top)) for i in by_time]
-        supports = [Pool.join(pools) for pools in zip(*frames, strict=True)]
-        remembered = [Pool.join(stage) for stage in zip(*memory, strict=True)]
-        world = Pool.join([held[s].pool.part(top) for s in far]) if far else None
-        a, heard = self.proposal.hear(key, supports, remembered, world)
-        if self.instance and len(a):
-            objectness = seen[0].objectness[: len(a)]
-            a = self.instance(a, key.boxes, objectness, *supports[0])[0]
-        (found,) = self.decode(a, [key.boxes], seen[0].size)
-        every, lead = (slice(len(pool.boxes)) for pool in frames[0])
-        return (Found(Detections(*(of.cpu() for of in vars(found).values())), key.boxes.cpu()),
-                [pool.part(lead if k else every) for k, pool in enumerate(heard)])
+    def walk(self, read: Read, length: int, test: TestConfig) -> Iterator[Found | None]:
+        """What is found in each frame of a clip of `length` frames, in their order: see `Walk`."""
+        return iter(Walk(self, read, length, test))
