@@ -284,6 +284,18 @@ def test_memory_reaches_far_back_and_never_ahead():
     assert set(reach(6, **ALONE | {"test.memory_frames": 5})) > {5, 6, 7, 8, 9, 10, 11, 12}
 
 
+def test_memory_begins_when_a_frame_leaves_the_window():
+    """A window of 3: frame 0 is in those of 0 and 1, and 2 is the first to remember it. With copies
+    a copy of frame 0 leaves at once."""
+    clip = SquareClip("square", 16, speed=1.0)
+    for pad, first in ((False, 2), (True, 1)):
+        settings = ALONE | {"test.window": 3, "test.pad": pad}
+        alone = detections(model_of("mega", **settings), clip)
+        memory = detections(model_of("mega", **settings | {"test.memory_frames": 5}), clip)
+        differ = [t for t in range(16) if not torch.equal(alone[t].scores, memory[t].scores)]
+        assert differ == list(range(first, 16))
+
+
 def test_global_frames_are_those_of_one_order_of_the_whole_video():
     """Three frames: order[t], order[t + 1], order[t + 2]; frame 6 is among them for three t."""
     order = torch.randperm(16, generator=torch.Generator().manual_seed(0)).tolist()
