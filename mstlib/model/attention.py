@@ -120,7 +120,9 @@ class Supports:
 class NoGeometry(nn.Module):
     """In the place of `Geometry` where boxes do not matter, as between frames far apart."""
 
-    def forward(self, b1: Tensor, b2: Tensor) -> Tensor:
+    kind = "none"
+
+    def forward(self, b1: Tensor, b2: Tensor, part: slice = slice(None)) -> Tensor:
         """Boxes (N, 4), (M, 4) -> logits 0 (1, N, M), the same for every head."""
         return b1.new_zeros(1, len(b1), len(b2))
 

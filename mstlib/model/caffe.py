@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torchvision.ops import roi_align
 
 from mstlib.config import Config, ModelConfig
-from mstlib.model.attention import FLOOR, Geometry, NoGeometry, Relation, embed
+from mstlib.model.attention import FLOOR, Geometry, Relation, embed
 from mstlib.model.detector import MST
 from mstlib.model.mega import MEGA
 from mstlib.model.rdn import RDN
@@ -75,8 +75,7 @@ def caffe_level(level: nn.Module, d: int, G: int) -> None:
     for layers in level.children():
         for k, old in enumerate(layers):
             if isinstance(old, Relation):
-                silent = isinstance(old.geometry, NoGeometry)
-                layers[k] = CaffeRelation(d, G, "none" if silent else "full")
+                layers[k] = CaffeRelation(d, G, "none" if old.geometry.kind == "none" else "full")
     for k in range(1, len(level.before)):
         level.before[k] = nn.Sequential(nn.Linear(d, d), nn.ReLU())
 
