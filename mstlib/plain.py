@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import deform_conv2d
 
+from mstlib.config import MSTError
 from mstlib.data.clip import Detections
 from mstlib.model.attention import FLOOR, Relation, heads, merge
 from mstlib.model.dalign import DAlign, standardise
@@ -23,7 +24,12 @@ from mstlib.model.instance import top_r
 
 @torch.no_grad()
 def plain_detect(model: MST, images: Tensor) -> Detections:
-    """Images (L, 3, H, W) uint8 of a window, reference first -> detections of the reference."""
+    """Images (L, 3, H, W) uint8 of a window, reference first -> detections of the reference.
+
+    MSTError for another detector: only MST is written out here.
+    """
+    if model.model_config.method != "mst":
+        raise MSTError(f"the method written out is MST, not {model.model_config.method}")
     maps = torch.cat([model.c4(image[None]) for image in images])      # F (L, C, h, w)
     if model.dalign:
         maps = torch.cat([align(model.dalign, maps[:1], tau[None]) for tau in maps])

@@ -276,6 +276,8 @@ def test_mistakes_are_one_line():
     with pytest.raises(MSTError, match="unknown mode 'fast'; choose one of exact, cached, causal"):
         Streamer(model, "fast")
     streamer = Streamer(model)
+    with pytest.raises(MSTError, match="the method written out is MST, not rdn"):
+        plain.plain_detect(model_of("c", model__method="rdn"), torch.stack(images(2)))
     with pytest.raises(MSTError, match=r"a frame must be \(3, H, W\) uint8, got \(64, 64, 3\)"):
         streamer.push(images(1)[0].permute(1, 2, 0))
     streamer.push(images(1)[0])
