@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
 
 from torch import Tensor
 
@@ -21,9 +20,8 @@ from mstlib.data.clip import Detections
 from mstlib.data.frames import resized
 from mstlib.data.video import Video
 from mstlib.model.detector import MST
-from mstlib.stream import Streamer
+from mstlib.stream import Streamer, put_aside
 
-T = TypeVar("T")
 STRIP = 4  # long side to short side of the longest frame that MiniVID's models are shown
 
 
@@ -72,7 +70,7 @@ def detect_video(model: MST, video: Video, mode: str | None = None, test: TestCo
     together = 1 if video.live else test.batch
     errors: list[Exception] = []
     with closing(ahead(_shots(video, *sides(model.config), images), together + 1)) as shots:
-        ready = _put_aside(shots, errors)
+        ready = put_aside(shots, errors)
         while part := list(islice(ready, together)):
             waiting.extend(shot for shot, _ in part)
             yield from _matched(streamer.push(*(frame for _, frame in part)), waiting)
@@ -102,14 +100,6 @@ def _shots(video: Video, short_side: int, long_side: int, images: bool
         else:
             frame, scale = resized(image, short_side, long_side)
             yield Shot(number, image.shape[1:], scale, image if images else None), frame
-
-
-def _put_aside(items: Iterable[T], errors: list[Exception]) -> Iterator[T]:
-    """The items; an error of theirs ends them and is put into the list."""
-    try:
-        yield from items
-    except Exception as error:
-        errors.append(error)
 
 
 def _matched(results: Iterable[Detections | None], waiting: deque[Shot]

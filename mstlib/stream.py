@@ -9,6 +9,7 @@ through it.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice, zip_longest
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from mstlib.data.dataset import BadFile
 from mstlib.model.detector import MST
 from mstlib.model.engine import Engine, Found, FrameState
 from mstlib.model.trace import Trace
+
+T = TypeVar("T")
 
 
 class Track:
@@ -145,11 +148,24 @@ class Streamer:
 def stream(model: MST, frames: Iterable[Tensor | None], mode: str | None = None,
            test: TestConfig | None = None) -> Iterator[Detections | None]:
     """Detections of every frame (3, H, W) uint8 RGB of one video, in order, `Streamer.delay` frames
-    later; None for a frame that is None."""
-    streamer = Streamer(model, mode, test)
-    for frame in frames:
+    later; None for a frame that is None.
+
+    An error of `frames` is raised after the detections of all frames before it.
+    """
+    streamer, errors = Streamer(model, mode, test), []
+    for frame in put_aside(frames, errors):
         yield from streamer.push(frame)
     yield from streamer.flush()
+    if errors:
+        raise errors[0]
+
+
+def put_aside(items: Iterable[T], errors: list[Exception]) -> Iterator[T]:
+    """The items; an error of theirs ends them and is put into the list."""
+    try:
+        yield from items
+    except Exception as error:
+        errors.append(error)
 
 
 def stream_videos(model: MST, videos: Sequence[Iterable[Tensor | None]], mode: str | None = None,

@@ -251,6 +251,19 @@ def test_a_missing_frame_is_in_no_window(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_what_was_decoded_before_an_error_is_delivered(mode):
+    def broken():
+        yield from images(4)
+        raise MSTError("frame 4 cannot be decoded")
+
+    model, found = model_of("g"), []
+    with pytest.raises(MSTError, match="frame 4"):
+        for detections in stream(model, broken(), mode):
+            found.append(detections)
+    assert_same(found, list(stream(model, images(4), mode)))
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_memory_is_flat(mode, monkeypatch):
     """However long the video, no more frames are held than a window needs."""
     model, alive, most = model_of("g"), weakref.WeakSet(), 0
