@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mstlib.config import VARIANTS, MSTError, config_from_dict
-from mstlib.fileio import write_via
+from mstlib.fileio import write_bytes
 from mstlib.model.detector import MST, build_model
 
 
@@ -24,19 +24,28 @@ def save_weights(model: MST, path: str | Path, seed: int, half: bool = True,
                  classes: Sequence[str] = ()) -> Path:
     """Write the weights with their configuration and the names of their classes; float tensors in
     half precision unless told not to."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {k: (v.half() if half and v.is_floating_point() else v).contiguous()
                for k, v in model.state_dict().items()}
     metadata = {"format": "mstlib-1", "variant": variant_of(model), "seed": str(seed),
                 "classes": json.dumps(list(classes)),
                 "config": json.dumps(model.config.to_dict(), sort_keys=True)}
-    with write_via(path) as tmp:
-        try:
-            save_file(tensors, tmp, metadata)
-        except Exception as error:  # safetensors wraps the system's error in its own
-            raise OSError(f"safetensors could not save ({error})") from error
-    return Path(path)
+    return write_bytes(path, in_order(save(tensors, metadata)))
+
+
+def in_order(data: bytes) -> bytes:
+    """A safetensors file with its metadata in order, which the library writes in any: the same
+    weights give the same bytes, so that their hash says who they are.
+
+    The file: 8 bytes, the length of a JSON header; the header, padded to a multiple of 8; tensors.
+    """
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

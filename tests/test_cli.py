@@ -4,6 +4,7 @@ import errno
 import shlex
 import subprocess
 import sys
+import warnings
 
 import pytest
 import typer
@@ -17,6 +18,7 @@ COMMANDS = typer.main.get_command(cli.app).commands
 def mst(monkeypatch, *words: str) -> int:
     """The exit code of `mst words`."""
     monkeypatch.setattr(sys, "argv", ["mst", *words])
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back afterwards
     with pytest.raises(SystemExit) as caught:
         cli.main()
     return caught.value.code or 0
@@ -60,6 +62,15 @@ def test_help_does_not_wait_for_torch():
     ("train --set train", "'train': settings are given as NAME=VALUE"),
     ("train --set train.lr=fast", "train.lr is of type float (now 0.0005), got 'fast'"),
     ("train --set train.steps=1.5", "train.steps is of type int (now 1600), got '1.5'"),
+    ("train --set train.batch=0", "train.batch must be above 0, got 0"),
+    ("pretrain --out x.pt --set pretrain.save_every=0", "pretrain.save_every must be above 0"),
+    ("train --set train.warmup=-1", "train.warmup must be 0 or more, got -1"),
+    ("train --set model.nms=5.0", "model.nms must be between 0 and 1, got 5.0"),
+    ("train --set model.anchor_sizes=()", "model.anchor_sizes must be above 0, got ()"),
+    ("train --set pretrain.precision=half", "pretrain.precision cannot be 'half'; choose float32"),
+    ("train --set model.dalign_layout=3", "model.dalign_layout cannot be '3'; choose 1, 2"),
+    ("train --set model.heads=3", "model.width must be a multiple of model.heads, got 256, 3"),
+    ("train --set model.pixel_mean=(0.5,)", "model.pixel_mean must be 3 numbers, got (0.5,)"),
     ("evaluate nowhere.safetensors", "nowhere.safetensors: no such checkpoint"),
     ("table X", "table 'X' is not made from runs; choose III"),
     ("notebook nowhere.ipynb", "nowhere.ipynb: no such notebook"),
@@ -103,6 +114,13 @@ def test_a_message_of_several_lines_becomes_one(monkeypatch, capsys):
     fail(monkeypatch, MSTError("first\n  second"))
     assert mst(monkeypatch, "info") == 2
     assert capsys.readouterr().err == "mst: error: first second\n"
+
+
+def test_a_warning_is_one_line_without_its_place_in_the_code(monkeypatch, capsys):
+    monkeypatch.setattr("mstlib.report.batch.describe",
+                        lambda: [warnings.formatwarning("two\n lines", UserWarning, "x.py", 7)])
+    assert mst(monkeypatch, "info") == 0
+    assert capsys.readouterr().out == "mst: warning: two lines\n\n"
 
 
 def test_ctrl_c_is_130_and_silent(monkeypatch, capsys):

@@ -15,7 +15,8 @@ from mstlib.data.dataset import BadFile
 from mstlib.distributed import ALONE, Group, choose_device, rank
 from mstlib.profiles import get_config
 from mstlib.training.loader import Step
-from mstlib.training.train import load_state, pretrain, train_variant
+from mstlib.training.state import load_state
+from mstlib.training.train import pretrain, train_variant
 from mstlib.training.trainlog import Log
 
 TESTS = Path(__file__).parent

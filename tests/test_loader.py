@@ -1,5 +1,6 @@
 """The loader: what a step holds belongs to (seed, step) alone; bad files end or are counted."""
 
+import multiprocessing
 import os
 import signal
 from dataclasses import dataclass, fields, replace
@@ -224,3 +225,24 @@ def test_a_killed_worker_is_a_one_line_error():
 def test_workers_outlive_the_sigterm_that_a_cluster_sends_to_all():
     found = list(steps(feed_of([Signals("s", signal=signal.SIGTERM)]), range(2), 1))
     assert [step.frames for step in found] == [12, 12]
+
+
+@pytest.mark.parametrize("how", ["closed", "error in a worker"])
+def test_no_worker_is_left_behind(how):
+    """They ignore SIGTERM: one that is alive when Python ends keeps it from ending."""
+    clips = square_clips()
+    bug = partial(divide, 0 if how == "error in a worker" else 1, image_window, clips)
+    data = steps(Feed(clips, RECIPE, 2, 7, bug), range(5), workers=2)
+    if how == "error in a worker":
+        with pytest.raises(ZeroDivisionError):
+            next(data)
+    else:
+        next(data)
+        assert len(multiprocessing.active_children()) == 2
+        data.close()
+    assert multiprocessing.active_children() == []
+
+
+def divide(number, function, *arguments):
+    """What `function` makes of the arguments, unless number is 0."""
+    return 1 // number and function(*arguments)

@@ -29,15 +29,10 @@ from mstlib.training import train as training
 from mstlib.training import update
 from mstlib.training.batches import collate, draw, image_window, kept_maps, map_batch
 from mstlib.training.experiment import clips_of, for_data, run_training
-from mstlib.training.train import (
-    How,
-    Stopped,
-    detector_weights,
-    load_shared,
-    pretrain,
-    train_variant,
-)
-from mstlib.training.trainlog import SlowData, load_state
+from mstlib.training.start import detector_weights, load_shared
+from mstlib.training.state import load_state
+from mstlib.training.train import How, Stopped, pretrain, train_variant
+from mstlib.training.trainlog import SlowData
 from mstlib.training.update import BadStep, learning_rate, make_optimizer, train_step
 
 
@@ -139,6 +134,14 @@ def test_a_dalign_that_runs_away_stops_training_with_one_line(pretrained, tmp_pa
     monkeypatch.setattr(update, "DRIFT_LIMIT", 1e-4)
     with pytest.raises(MSTError, match="DAlign ran away at step"):
         train_variant(get_config("tiny", "d"), square_clips(), 0, pretrained, tmp_path / "d.pt")
+
+
+def test_a_dalign_in_place_of_the_maps_has_a_scale_of_its_own(pretrained, tmp_path, monkeypatch):
+    """|F'-F| / |F| says how far what is added goes, nothing of what stands in its place."""
+    monkeypatch.setattr(update, "DRIFT_LIMIT", 1e-4)
+    config = with_overrides(get_config("tiny", "d"), {"model.dalign_residual": False})
+    state = train_variant(config, square_clips(), 0, pretrained, tmp_path / "d.pt")
+    assert state["step"] == 8 and state["log"][0]["drift"] > 1e-4
 
 
 def test_a_pretrained_detector_of_another_profile_is_refused(pretrained, tmp_path):

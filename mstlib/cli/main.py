@@ -7,6 +7,7 @@ torch. An error that the user can mend is one line on stderr and exit code 2; Ct
 
 import errno
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,7 @@ USER_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROF
 
 def main() -> None:
     """Entry point of `mst`."""
+    warnings.formatwarning = _one_line
     try:
         app()
     except MSTError as error:
@@ -60,6 +62,11 @@ def _fail(line: str, code: int = 2) -> None:
     what = "error: " if code == 2 else ""
     sys.stderr.write(f"mst: {what}{' '.join(line.split())}\n")  # one write, whole among processes
     sys.exit(code)
+
+
+def _one_line(message: Warning | str, *_: object) -> str:
+    """A warning without the place in the code that it comes from."""
+    return f"mst: warning: {' '.join(str(message).split())}\n"
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mstlib.config import Config, MSTError, with_overrides
+from mstlib.limits import check_settings
 from mstlib.profiles import get_config
 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the whole run.")]
@@ -84,10 +85,11 @@ def literal(text: str) -> object:
 
 
 def config_of(profile: str, variant: str, settings: list[str] | None) -> Config:
-    """The configuration of a profile and variant with the settings of the command line."""
+    """The configuration of a profile and variant with the settings of the command line; MSTError if
+    one is unknown, of another type or impossible."""
     config = get_config(profile, variant)
     values = {name: typed(config, name, text) for name, text in pairs(settings).items()}
-    return with_overrides(config, values)
+    return check_settings(with_overrides(config, values))
 
 
 def typed(config: Config, name: str, text: str) -> object:

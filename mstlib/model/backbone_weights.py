@@ -7,10 +7,10 @@ belong to the library's whole network; only the classifier that the backbone lea
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from mstlib.config import ModelConfig, MSTError
+from mstlib.fileio import load_tensors
 from mstlib.model.backbone import Backbone
 
 COUNTER = "num_batches_tracked"  # of a batch norm: unused here, absent from older files
@@ -149,7 +149,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
             loaded = load_file(path)
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            loaded = load_tensors(path)
     except Exception as error:
         raise MSTError(f"{path}: not readable as weights ({type(error).__name__}); "
                        f"fetch it again") from error

@@ -19,8 +19,8 @@ from mstlib.distributed import rank
 from mstlib.fileio import ROOT
 from mstlib.model.detector import MST, build_model
 from mstlib.profiles import get_config
+from mstlib.training.state import load_state
 from mstlib.training.train import PLAINLY, How, pretrain, train_variant
-from mstlib.training.trainlog import load_state
 
 SHIPPED_SEED = 0  # of every variant this seed's weights ship
 CHECKPOINTS = ROOT / "results" / "checkpoints"

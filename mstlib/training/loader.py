@@ -5,6 +5,7 @@ training processes changes it, and a resumed training asks for the next step by 
 r of W takes windows r, r + W, ... of each step. Not part of the paper.
 """
 
+import contextlib
 import hashlib
 import signal
 import time
@@ -18,7 +19,16 @@ from torch.utils.data import DataLoader
 from mstlib.config import MSTError, TrainConfig
 from mstlib.data.clip import Clip, Target, sample_supports
 from mstlib.data.dataset import BadFile
-from mstlib.training.batches import Batch, Pick, Sampler, Window, collate, draw, step_seed
+from mstlib.training.batches import (
+    Batch,
+    Pick,
+    Sampler,
+    Window,
+    collate,
+    draw,
+    references_of,
+    step_seed,
+)
 
 TRIES = 100  # windows drawn in place of an unreadable one before the data is given up
 
@@ -66,8 +76,14 @@ class Feed:
         return replace(self, rank=rank, world=world)
 
     def digest(self) -> str:
-        """Eight hex digits that tell sets of clips apart, by their names."""
-        return hashlib.sha256("\n".join(clip.name for clip in self.clips).encode()).hexdigest()[:8]
+        """Eight hex digits that tell sets of clips apart: by their names and lengths, and by the
+        boxes in the first reference of a hundred of them."""
+        sha = hashlib.sha256("\n".join(f"{c.name} {len(c)}" for c in self.clips).encode())
+        for clip in self.clips[::1 + len(self.clips) // 100]:
+            for t in references_of(clip)[:1]:
+                with contextlib.suppress(BadFile):  # for the training to complain of
+                    sha.update(clip.target(t).boxes.numpy().tobytes())
+        return sha.hexdigest()[:8]
 
     def __getitem__(self, step: int) -> Step:
         """All that this process needs for a step; BadFile or MSTError if a file is at fault."""
@@ -107,13 +123,23 @@ def steps(feed: Feed, numbers: range, workers: int = 0) -> Iterator[Step | MSTEr
     A file at fault ends the sequence with the MSTError as its last item: the caller may have other
     processes to tell before it raises.
     """
-    source = (attempt(feed, n) for n in numbers) if workers == 0 else map(unpack, DataLoader(
+    source = read_ahead(feed, numbers, workers) if workers else (attempt(feed, n) for n in numbers)
+    with contextlib.closing(source):
+        for item in source:
+            yield item
+            if isinstance(item, MSTError):
+                return
+
+
+def read_ahead(feed: Feed, numbers: range, workers: int) -> Iterator[Step | MSTError]:
+    """The steps from worker processes, which end when this is closed or raises."""
+    loader = iter(DataLoader(
         Packing(feed), batch_size=None, sampler=numbers, num_workers=workers, collate_fn=as_it_is,
         worker_init_fn=ignore_sigterm, generator=torch.Generator()))
-    for item in source:
-        yield item
-        if isinstance(item, MSTError):
-            return
+    try:
+        yield from map(unpack, loader)
+    finally:  # not left to Python's exit, which would wait for ever: its SIGTERM is ignored
+        loader._shutdown_workers()
 
 
 def attempt(feed: Feed, number: int) -> Step | MSTError:

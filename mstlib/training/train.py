@@ -5,25 +5,23 @@ At `mini` scale the detector is first trained on single frames; each variant, (a
 takes the same number of further steps from there with conv1-4 frozen, whose maps are computed once
 and kept (DEVIATIONS.md 3). Every step draws its windows and its random numbers from (seed, step)
 alone: a resumed run repeats itself bit by bit. loader.py brings the data, update.py takes a step,
-trainlog.py keeps state and log, `mstlib.distributed` joins processes.
+state.py saves and goes on, trainlog.py keeps the log, `mstlib.distributed` joins processes.
 """
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from mstlib.checkpoint import load_weights
 from mstlib.config import Config, Levels, MSTError, TrainConfig
 from mstlib.data.clip import Clip
 from mstlib.data.dataset import BadFile
 from mstlib.distributed import explained, processes, say, sigterm, warn
-from mstlib.model.backbone import freeze_batch_norms
-from mstlib.model.backbone_weights import load_backbone_weights
 from mstlib.model.detector import MST, build_model
 from mstlib.progress import progress
 from mstlib.training.batches import (
@@ -37,11 +35,10 @@ from mstlib.training.batches import (
     references_of,
 )
 from mstlib.training.loader import Feed, Step, steps
-from mstlib.training.trainlog import SlowData, Training, board, digest, load_state, save_bad_batch
+from mstlib.training.start import start_from
+from mstlib.training.state import Training, digest, facts, save_bad_batch
+from mstlib.training.trainlog import SlowData, board
 from mstlib.training.update import BadStep, WindowLosses, make_optimizer, make_scaler, train_step
-
-LEVELS = ("dalign.", "frame.", "proposal.", "instance.")  # what (a) lacks
-HEADS = ("head.",)  # sized by the number of classes
 
 
 @dataclass(frozen=True)
@@ -77,8 +74,7 @@ def fit(model: MST, feed: Feed, out: Path, text: str, how: How = PLAINLY) -> dic
     one. MSTError if `out` holds another run's state, a file is at fault or a step must not be
     taken; Stopped after SIGTERM. A log of the losses lies beside `out` as CSV.
     """
-    recipe, start = feed.recipe, digest(model.state_dict())
-    run = f"seed {feed.seed}, start {start}, data {feed.digest()}, {model.model_config}, {recipe}"
+    recipe, run = feed.recipe, facts(model, feed)
     with processes(how.device) as group, explained(), sigterm() as asked:
         feed, model = feed.share(group.rank, group.world), model.to(group.device)
         optimizer, scaler = make_optimizer(model, recipe), make_scaler(recipe, group.device)
@@ -86,22 +82,31 @@ def fit(model: MST, feed: Feed, out: Path, text: str, how: How = PLAINLY) -> dic
         training.resume()
         losses = group.shared(WindowLosses(model, recipe.precision), model.levels.temporal)
         writer = board(None if group.rank else how.tensorboard, training.step)
-        data = steps(feed, range(training.step, recipe.steps), how.workers)
-        begun, mark, slow = time.monotonic() - training.wall_s, time.monotonic(), SlowData()
-        for item in data if group.rank else progress(data, text, recipe.steps, training.step):
-            waited = time.monotonic() - mark
-            go_on(training, item, asked.is_set(), recipe.steps)
-            values = take(training, item, losses, feed)
-            spent, training.wall_s = time.monotonic() - mark, time.monotonic() - begun
-            training.log.add(values, item, waited, spent, how.workers)
-            slow.add(waited, spent)
-            if training.step % recipe.log_every == 0:
-                training.log.close_row(training.step, group, writer)
-            if training.step % recipe.save_every == 0 or training.step == recipe.steps:
-                training.save()
-            mark = time.monotonic()
+        numbers = range(training.step, recipe.steps)
+        with closing(steps(feed, numbers, how.workers)) as data:
+            shown = data if group.rank else progress(data, text, recipe.steps, training.step)
+            take_all(training, shown, losses, feed, writer, how.workers, asked)
         say(training.log.bad_lines())
     return {"step": training.step, "wall_s": training.wall_s, "log": training.log.rows}
+
+
+def take_all(training: Training, data: Iterable[Step | MSTError], losses: torch.nn.Module,
+             feed: Feed, writer: object, workers: int, asked: threading.Event) -> None:
+    """Take every step of `data`, log and save when it is time; asked: set by SIGTERM."""
+    recipe, group = feed.recipe, training.group
+    begun, mark, slow = time.monotonic() - training.wall_s, time.monotonic(), SlowData()
+    for item in data:
+        waited = time.monotonic() - mark
+        go_on(training, item, asked.is_set(), recipe.steps)
+        values = take(training, item, losses, feed)
+        spent, training.wall_s = time.monotonic() - mark, time.monotonic() - begun
+        training.log.add(values, item, waited, spent, workers)
+        slow.add(waited, spent)
+        if training.step % recipe.log_every == 0:
+            training.log.close_row(training.step, group, writer)
+        if training.step % recipe.save_every == 0 or training.step == recipe.steps:
+            training.save()
+        mark = time.monotonic()
 
 
 def go_on(training: Training, item: Step | MSTError, asked: bool, steps: int) -> None:
@@ -187,53 +192,3 @@ def has_ids(clip: Clip) -> bool:
         return any(bool((clip.target(t).ids >= 0).any()) for t in references_of(clip)[:1])
     except BadFile:
         return False
-
-
-# ---- what training starts from -----------------------------------------------------------------
-
-
-def start_from(model: MST, init: Path | None, recipe: TrainConfig) -> None:
-    """Load `init` or else published backbone weights, then freeze the first `recipe.frozen` stages
-    of the backbone and all batch norms (Sec. IV-C); with nothing to load, nothing is frozen."""
-    if init is not None:
-        load_shared(model, detector_weights(init), str(init))
-    elif model.model_config.backbone_weights:
-        say(load_backbone_weights(model.backbone, model.model_config))
-    else:
-        return
-    freeze_batch_norms(model)
-    for stage in model.backbone.c4_modules()[: recipe.frozen]:
-        stage.requires_grad_(False)
-
-
-def detector_weights(path: Path) -> dict[str, Tensor]:
-    """The weights in a training state (.pt) or an exported file (.safetensors); MSTError if it
-    holds none."""
-    if path.suffix == ".safetensors":
-        return load_weights(path)[0].state_dict()
-    state = load_state(path)
-    if "model" not in state:
-        raise MSTError(f"{path}: not a training state of mstlib; give one that mst pretrain or "
-                       "mst train wrote, or exported weights (.safetensors)")
-    return state["model"]
-
-
-def load_shared(model: MST, weights: dict[str, Tensor], source: str) -> None:
-    """Load what a detector shares with `model`; levels that it lacks keep their start.
-
-    So do, with one warning, heads of another number of classes: fine-tuning on one's own classes.
-    MSTError if anything else differs.
-    """
-    own = model.state_dict()
-    heads = [k for k in own if k.startswith(HEADS) and k in weights
-             and own[k].shape != weights[k].shape]
-    weights = {k: v for k, v in weights.items()
-               if k not in heads and (k in own or not k.startswith(LEVELS))}
-    wrong = [k for k in own if k not in weights and not k.startswith(LEVELS) and k not in heads]
-    wrong += [k for k in weights if k not in own or own[k].shape != weights[k].shape]
-    if wrong:
-        raise MSTError(f"{source}: does not fit this model, first key at fault {wrong[0]}; "
-                       f"was it pretrained with other settings or another profile?")
-    if heads:
-        warn(f"{source}: has another number of classes; {', '.join(heads)} start anew")
-    model.load_state_dict(weights, strict=False)

@@ -1,20 +1,14 @@
-"""What a training leaves behind: its state, its log as CSV and for TensorBoard, and the batch that
-broke it. Not part of the paper.
+"""The log of a training, as CSV and for TensorBoard; a training state holds it too. Not part of the
+paper.
 """
 
 import csv
-import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from mstlib.config import MSTError
 from mstlib.distributed import Group, warn
 from mstlib.fileio import write_via
-from mstlib.model.detector import MST
-from mstlib.training.batches import Batch
 from mstlib.training.loader import Step
 
 SLOW_SHARE = 0.2   # of the time spent waiting for data: worth a warning
@@ -130,86 +124,3 @@ def board(folder: Path | None, start: int):
     except ImportError as error:
         raise MSTError("--tensorboard needs: pip install tensorboard") from error
     return SummaryWriter(folder, purge_step=start + 1)
-
-
-# ---- training states ---------------------------------------------------------------------------
-
-
-@dataclass
-class Training:
-    """A training between two steps: what is saved and gone on from."""
-
-    run: str  # tells trainings apart
-    out: Path
-    group: Group
-    model: MST
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    step: int = 0
-    wall_s: float = 0.0
-    log: Log = field(default_factory=Log)
-
-    def resume(self) -> None:
-        """Go on from the saved state, if there is one; MSTError if it is of another run, or if the
-        processes do not all see it."""
-        if self.out.exists():
-            saved = load_state(self.out)
-            if saved.get("run") != self.run:
-                raise MSTError(f"{self.out}: holds another run (settings, seed, data or start "
-                               "differ); delete it to train anew or choose another place")
-            for name in ("model", "optimizer", "scaler"):
-                getattr(self, name).load_state_dict(saved[name])
-            self.step, self.wall_s = saved["step"], saved["wall_s"]
-            self.log = Log() if self.group.rank else Log(rows=saved["log"], **saved["notes"])
-        if len(set(self.group.gather(self.step))) > 1:
-            raise MSTError(f"{self.out}: not all processes see the same state; choose a place on a "
-                           "file system that all nodes share")
-
-    def save(self) -> None:
-        """Write the state and, beside it, the log; process 0 alone writes."""
-        self.log.collect(self.group)
-        if self.group.rank == 0:
-            notes = asdict(self.log)
-            parts = {name: getattr(self, name).state_dict()
-                     for name in ("model", "optimizer", "scaler")}
-            save_state(self.out, {"run": self.run, "step": self.step, "wall_s": self.wall_s,
-                                  "log": notes.pop("rows"), "notes": notes} | parts)
-            self.log.write(self.out.with_suffix(".csv"))
-        self.group.any(True)  # nobody leaves, which would end all, before it is written
-
-
-def digest(tensors: dict[str, Tensor]) -> str:
-    """Eight hex digits that tell sets of weights apart."""
-    sha = hashlib.sha256()
-    for name, tensor in tensors.items():
-        sha.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    return sha.hexdigest()[:8]
-
-
-def save_state(path: Path, state: dict) -> None:
-    """A training checkpoint, written whole or not at all."""
-    with write_via(path) as tmp:
-        try:
-            torch.save(state, tmp)
-        except RuntimeError as error:  # what torch makes of a full disk
-            raise OSError(f"torch could not save ({error})".splitlines()[0]) from error
-
-
-def save_bad_batch(out: Path, step: int, batch: Batch, losses: dict[str, float], rank: int) -> Path:
-    """Keep the batch that broke a training beside its state, to be looked at: a dict of step,
-    picks (clip, frames, flipped), losses and windows (images, or kept conv4 maps)."""
-    path = out.with_suffix(f".bad-batch{f'-{rank}' if rank else ''}.pt")
-    save_state(path, {"step": step, "picks": [list(pick) for pick in batch.picks],
-                      "losses": losses, "windows": batch.windows.cpu()})
-    return path
-
-
-def load_state(path: Path) -> dict:
-    """A training checkpoint, read without executing code; MSTError if missing or damaged."""
-    if not path.exists():
-        raise MSTError(f"{path}: no such checkpoint; train it first (mst pretrain, mst train)")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise MSTError(f"{path}: not a readable checkpoint ({type(error).__name__}); "
-                       f"delete it and train again") from error

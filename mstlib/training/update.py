@@ -16,7 +16,8 @@ from mstlib.model.losses import losses_of
 from mstlib.training.batches import Batch, step_seed
 
 GAUGES = ("offset", "drift")  # logged, not minimised
-DRIFT_LIMIT = 3.0  # |F'-F| / |F| at which DAlign has run away: it erases what it should align
+DRIFT_LIMIT = 3.0  # |F'-F| / |F| at which what DAlign adds has run away: it buries F; a DAlign that
+                   # takes F's place has a scale of its own and no limit
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -115,6 +116,7 @@ def train_step(model: MST, batches: Sequence[Batch], optimizer: torch.optim.Opti
     scaler = scaler or make_scaler(recipe, group.device)
     optimizer.zero_grad(set_to_none=True)
     passes, faults = [], []
+    most = DRIFT_LIMIT if model.model_config.dalign_residual else torch.inf
     for batch in batches:
         last = batch is batches[-1]
         with torch.random.fork_rng(devices=[]), group.accumulating(losses, last):
@@ -123,7 +125,7 @@ def train_step(model: MST, batches: Sequence[Batch], optimizer: torch.optim.Opti
             loss = total(values, recipe) / len(batches)
             scaler.scale(loss).backward()
         passes.append({k: float(v.detach()) for k, v in values.items()})
-        faults += fault(step, float(loss.detach()), batch, passes[-1])
+        faults += fault(step, float(loss.detach()), batch, passes[-1], most)
     group.agree(keep(faults[0]) if faults else None)
     for part in optimizer.param_groups:
         part["lr"] = learning_rate(step, recipe) * part["scale"]
@@ -137,13 +139,14 @@ def train_step(model: MST, batches: Sequence[Batch], optimizer: torch.optim.Opti
     return mean(passes) | ({"norm": norm} if norm < torch.inf else {})
 
 
-def fault(step: int, loss: float, batch: Batch, values: dict[str, float]) -> list[BadStep]:
-    """What forbids an update after a forward pass: nothing, or one error."""
+def fault(step: int, loss: float, batch: Batch, values: dict[str, float], most: float
+          ) -> list[BadStep]:
+    """What forbids an update after a forward pass: nothing, or one error; most: DAlign's drift."""
     if not abs(loss) < torch.inf:
         said = ", ".join(f"{k} {v:.3g}" for k, v in values.items())
         return [BadStep(f"loss is not finite at step {step} ({said}); try a lower train.lr", batch,
                         values)]
-    if values.get("drift", 0) > DRIFT_LIMIT:
+    if values.get("drift", 0) > most:
         return [BadStep(f"DAlign ran away at step {step}: |F'-F| is {values['drift']:.1f} |F|; "
                         "lower its rate, e.g. train.lr_scale={'dalign': 0.1}", batch, values)]
     return []
