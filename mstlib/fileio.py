@@ -105,6 +105,15 @@ def write_json(path: str | Path, value: object) -> Path:
     return write_text(path, _one_line_numbers(text) + "\n")
 
 
+def read_json(path: str | Path) -> object:
+    """The content of a JSON file; MSTError if it is missing or damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MSTError(f"{path}: not readable ({reason}); repeat what makes it") from None
+
+
 def load_tensors(path: str | Path) -> object:
     """What `torch.save` wrote, on the CPU, read without executing code.
 

@@ -12,7 +12,7 @@ import yaml
 
 from mstlib.config import MSTError, with_overrides
 from mstlib.profiles import get_config
-from mstlib.report import batch, pages
+from mstlib.report import batch, pages, recording
 
 NOTEBOOK = """# %% tags=["parameters"]
 table = "I"
@@ -249,8 +249,23 @@ def test_a_failed_variant_does_not_stop_the_others(trained, tmp_path):
 
 def test_a_record_tells_how_to_repeat_a_run_with_other_settings():
     config = with_overrides(get_config("mini", "d"), {"train.motion_loss": 0.0})
-    lines = batch.recipe(config, "d", 2, "test", "free")
+    lines = recording.recipe(config, "d", 2, "test", "free")
     assert lines[1].endswith("weights/d-free-seed2.safetensors --set train.motion_loss=0.0")
     assert lines[2] == ("mst evaluate build/mini/weights/d-free-seed2.safetensors --split test "
                         "--tag free")
-    assert "--set" not in "".join(batch.recipe(get_config("mini", "d"), "d", 2, "test"))
+    assert "--set" not in "".join(recording.recipe(get_config("mini", "d"), "d", 2, "test"))
+
+
+def test_a_summary_tells_what_led_to_the_weights(tmp_path):
+    rows = [{"step": 5, "class": 2.0}, {"step": 7, "class": 1.5}]
+    state = {"step": 7, "wall_s": 1.26, "log": rows}
+    recording.write_summary(state, tmp_path / "pre.json", "mst pretrain ...")
+    recording.write_summary(state | {"log": []}, tmp_path / "g.json", "mst train ...",
+                            tmp_path / "pre.pt")
+    assert recording.summary_of(tmp_path / "g.safetensors") == {
+        "steps": 7, "seconds": 1.3, "losses": {}, "recipe": ["mst pretrain ...", "mst train ..."]}
+    assert recording.summary_of(tmp_path / "pre.pt")["losses"] == {"class": 1.5}
+    assert recording.summary_of(tmp_path / "shipped.safetensors") == {}
+    (tmp_path / "g.json").write_text("{")
+    with pytest.raises(MSTError, match="g.json: not readable"):
+        recording.summary_of(tmp_path / "g.safetensors")

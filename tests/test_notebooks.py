@@ -10,6 +10,7 @@ import nbformat
 import pytest
 
 from mstlib.config import VARIANTS, MSTError
+from mstlib.fileio import ROOT
 from mstlib.notebook import (
     KERNELSPEC,
     build_notebooks,
@@ -19,7 +20,7 @@ from mstlib.notebook import (
     run_notebook,
 )
 from mstlib.profiles import get_config
-from mstlib.report.batch import ROOT, evaluation_record
+from mstlib.report.recording import evaluation_record
 from mstlib.report.records import write_record
 from mstlib.training.experiment import run_pretraining, run_training, trained
 

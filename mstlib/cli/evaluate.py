@@ -1,13 +1,12 @@
 """The command `mst evaluate`: from a checkpoint, or from saved detections, to figures."""
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mstlib.cli.options import Data, with_data
+from mstlib.cli.options import Data, this_command, with_data
 from mstlib.config import MSTError
 from mstlib.profiles import get_config
 
@@ -57,24 +56,24 @@ def evaluate(
         raise MSTError("give weights to evaluate, with or without --save FOLDER, or --detections "
                        "to score again")
     config, root = with_data(get_config("mini"), data)
-    place = data and (config.source.format, root)
     wanted = protocol or (USUAL.get(config.source.format, ALL) if data else ALL)
     if checkpoint and not (data or save or skip_bad or jobs > 1 or device):
-        from mstlib.report.batch import evaluation_record
+        from mstlib.report.recording import evaluation_record
 
         run = evaluation_record(checkpoint, split or "test", wanted, tag, variant)
     else:
         from mstlib.evaluation.assess import Ask, rescore, run_evaluation
 
-        if checkpoint:
-            run = run_evaluation(checkpoint, split or "test", variant, wanted, data=place,
-                                 save=save, skip_bad=skip_bad, jobs=jobs,
-                                 device=device or ("auto" if data else "cpu"))
-        else:
-            run = rescore(detections, place, split, Ask(wanted, True, skip_bad, jobs))
+        place, ask = data and (config.source.format, root), Ask(wanted, True, skip_bad, jobs)
+        run = rescore(detections, place, split, ask) if detections else run_evaluation(
+            checkpoint, split or "test", variant, wanted, data=place, save=save, skip_bad=skip_bad,
+            jobs=jobs, device=device or ("auto" if data else "cpu"))
         if not run:
             return  # one of several processes; the first one reports
-        run = _record(run, wanted[0], tag)
+        made = detections and shlex.join([
+            "mst", "evaluate", run.get("weights", ""), *(["--data", data] if data else []),
+            "--split", run["split"], "--save", str(detections)])
+        run = _record(run, wanted[0], tag, checkpoint, made)
     print("\n".join(report(run)))
     if record:
         out = out or Path("results", "runs", f"{_id(run)}.json")
@@ -85,23 +84,19 @@ def evaluate(
         print(f"run record: {out}")
 
 
-def _record(run: dict, protocol: str, tag: str) -> dict:
-    """A run record where it is known whose figures they are, else the figures as they are."""
-    from mstlib.config import config_from_dict
-    from mstlib.report.records import device_name, new_record
+def _record(run: dict, protocol: str, tag: str, checkpoint: Path | None, made: str | None) -> dict:
+    """A run record where it is known whose figures they are, else the figures as they are.
 
+    made: the command that made the detections, if it was another one.
+    """
     if "config" not in run:
         return run
-    config = config_from_dict(run["config"])
-    tag = tag or ("" if config.data.name == run["dataset"] else run["dataset"])
-    record = new_record(
-        config, run["variant"], run["seed"], metrics=run["metrics"], bootstrap=run["bootstrap"],
-        split=run["split"], counts={name: run[name] for name in ("clips", "frames", "skipped")},
-        steps=config.train.steps, losses={}, seconds={"evaluate": run["evaluate_s"]},
-        device=device_name(run["device"]), protocol=protocol, tag=tag,
-        recipe=[shlex.join(["mst", *sys.argv[1:]])])
-    record["dataset"]["name"] = run["dataset"]
-    return record | ({"measures": run["measures"]} if "measures" in run else {})
+    from mstlib.report.recording import record_of, summary_of
+
+    training = summary_of(checkpoint) if checkpoint else {}
+    minivid = run["config"]["data"]["name"] == run["dataset"]
+    lines = [*training.get("recipe", []), *([made] if made else []), this_command()]
+    return record_of(run, protocol, tag or ("" if minivid else run["dataset"]), lines, training)
 
 
 def _id(run: dict) -> str:

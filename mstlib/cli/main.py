@@ -29,6 +29,7 @@ from mstlib.cli.options import (
     Workers,
     config_of,
     how_to_train,
+    this_command,
     with_data,
 )
 from mstlib.config import MSTError
@@ -85,11 +86,13 @@ def pretrain(
     """
     config, root = with_data(config_of(profile, "a", settings), data)
     from mstlib.distributed import rank
+    from mstlib.report.recording import write_summary
     from mstlib.training.experiment import run_pretraining
 
     how = how_to_train(config, workers, skip_bad, tensorboard, device)
-    run_pretraining(config, seed, out, root, how)
+    state = run_pretraining(config, seed, out, root, how)
     if rank() == 0:
+        write_summary(state, out.with_suffix(".json"), this_command())
         print(f"pretrained detector: {out}")
 
 
@@ -118,7 +121,7 @@ def train(
     """
     config, root = with_data(config_of(profile, variant, settings), data)
     from mstlib.distributed import rank
-    from mstlib.report.batch import write_summary
+    from mstlib.report.recording import write_summary
     from mstlib.training.experiment import run_training
 
     folder = profile if data is None else f"{profile}-{config.source.format}"
@@ -127,7 +130,7 @@ def train(
     how = how_to_train(config, workers, skip_bad, tensorboard, device)
     state = run_training(config, seed, init, out, weights, root, how)
     if rank() == 0:
-        write_summary(state, config.train.steps, weights.with_suffix(".json"))
+        write_summary(state, weights.with_suffix(".json"), this_command(), init)
         print(f"weights: {weights}")
 
 

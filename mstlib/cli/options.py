@@ -2,6 +2,8 @@
 
 import ast
 import os
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -59,6 +61,11 @@ def how_to_train(config: Config, workers: int | None, skip_bad: bool, tensorboar
     if workers is None:
         workers = 0 if mini else worker_count()  # its files are mapped into memory
     return How(workers, skip_bad, tensorboard, device or ("cpu" if mini else "auto"))
+
+
+def this_command() -> str:
+    """The command line as it was given, for a record of how to repeat it."""
+    return shlex.join(["mst", *sys.argv[1:]])
 
 
 def worker_count() -> int:

@@ -126,7 +126,7 @@ def rescore(source: Path, data: Data = None, split: str | None = None, ask: Ask 
     dataset = open_data(config, data, split or (index.split if index else "test"), root)
     scores = (score_folder(source, dataset, ask) if index else
               [score_clip(dataset, ask, *item) for item in read_csv(source, dataset)])
-    known = {"variant", "seed", "config"} <= set(run)
+    known = {"variant", "seed", "config", "weights"} <= set(run)
     return (_identity(run, begun, "cpu") if known else {}) | figures(scores, dataset, ask)
 
 
@@ -145,8 +145,9 @@ def _config_of(source: Path, run: dict) -> Config:
 
 def _identity(run: dict, begun: float, device: str) -> dict:
     """Whose figures they are, and what detecting (or scoring again) took since `begun`."""
-    return {"variant": run["variant"], "seed": int(run["seed"]), "config": run["config"],
-            "device": device, "evaluate_s": round(time.monotonic() - begun, 1)}
+    return {"weights": run["weights"], "variant": run["variant"], "seed": int(run["seed"]),
+            "config": run["config"], "device": device,
+            "evaluate_s": round(time.monotonic() - begun, 1)}
 
 
 def open_data(config: Config | None, data: Data, split: str, root: Path | None = None) -> Dataset:
@@ -159,8 +160,8 @@ def open_data(config: Config | None, data: Data, split: str, root: Path | None =
 
         return open_dataset(*data, split)
     if config.source.format != "minivid":
-        raise MSTError(f"these weights are for {config.source.format} data in a folder of yours: "
-                       f"give --data {config.source.format}:PATH")
+        raise MSTError(f"this is about {config.source.format} data in a folder of yours: give "
+                       f"--data {config.source.format}:PATH")
     return clips_of(replace(config, source=replace(config.source, short_side=0, long_side=0)),
                     split, root)
 

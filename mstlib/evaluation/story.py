@@ -16,6 +16,7 @@ from mstlib.config import MSTError
 from mstlib.data.clip import DETERIORATIONS, Clip, Detections, Target, window_indices
 
 SAME = 0.5  # IoU from which a box is taken to show the object
+PARTS = ("all", "clean", "deteriorated", *DETERIORATIONS)  # slices of frames
 BUILT = ("III",)  # tables of the paper that run records exist for
 
 
@@ -192,7 +193,8 @@ def clean_in_window(clips: Sequence[Clip], window: int, stride: int) -> dict[str
 
 def slice_scores(folder: Path, profile: str, variant: str, measure: Callable[[], dict[str, float]]
                  ) -> tuple[dict[str, float], str]:
-    """mAP in percent on each slice of frames, and where the numbers are from.
+    """mAP in percent on all, clean and deteriorated frames and on each deterioration (Table VIII),
+    and where the numbers are from.
 
     The mean over the run records of the variant in `folder`; without one, what `measure` returns.
     """
@@ -201,9 +203,10 @@ def slice_scores(folder: Path, profile: str, variant: str, measure: Callable[[],
 
     runs = [r for r in read_runs(folder, profile) if r["variant"] == variant and not r["tag"]]
     if not runs:
-        return measure(), "measured now, one model, on the clips above"
-    names = runs[0]["metrics"][runs[0]["protocol"]]["slices"]
-    means = {name: mean_and_sd([slice_map(r, name) for r in runs])[0] for name in names}
+        found = measure()
+        return ({part: found[part] for part in PARTS if part in found},
+                "measured now, one model, on the clips above")
+    means = {part: mean_and_sd([slice_map(r, part) for r in runs])[0] for part in PARTS}
     data = f"{runs[0]['dataset']['name']} {runs[0]['dataset']['split']}"
     return means, f"{data}: mean of the run records {', '.join(r['id'] for r in runs)}"
 

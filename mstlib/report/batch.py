@@ -1,10 +1,9 @@
-"""The batch: starts the Snakemake graph, makes its run records, compares what it reproduced.
+"""The batch: starts the Snakemake graph, compares what it reproduced.
 
 The graph itself, what depends on what and the command of each step, is `Snakefile`; Snakemake knows
 what is out of date and runs it here, on SLURM or on Kubernetes. Not part of the paper.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -13,8 +12,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from mstlib.config import VARIANTS, Config, MSTError
-from mstlib.fileio import ROOT, write_json
+from mstlib.config import VARIANTS, MSTError
+from mstlib.fileio import ROOT, read_json
 from mstlib.profiles import PROFILES, get_config
 
 SETTINGS = (  # what the Snakefile reads from its config
@@ -114,61 +113,6 @@ def only_one(path: Path):
         yield file.fileno()
 
 
-def write_summary(state: dict, steps: int, path: Path) -> None:
-    """What a record keeps of a training, beside its weights: steps, wall seconds, last losses."""
-    losses = dict(state["log"][-1]) if state["log"] else {}
-    losses.pop("step", None)
-    write_json(path, {"steps": steps, "seconds": round(state["wall_s"], 1), "losses": losses})
-
-
-def evaluation_record(
-    weights: Path, split: str = "test", protocols: Sequence[str] = ("vid",), tag: str = "",
-    variant: str | None = None,
-) -> dict:
-    """The run record of exported weights, evaluated on a split; raises as `run_evaluation`.
-
-    The summary that `write_summary` put beside the weights tells of their training; shipped weights
-    have none, their training stands in the committed record.
-    """
-    from mstlib.config import config_from_dict
-    from mstlib.evaluation.assess import run_evaluation
-    from mstlib.report.records import device_name, new_record
-
-    run = run_evaluation(weights, split, variant, protocols)
-    config = config_from_dict(run["config"])
-    summary = weights.with_suffix(".json")
-    training = read_json(summary) if summary.exists() else {}
-    seconds = {"evaluate": run["evaluate_s"]}
-    if training:
-        seconds["train"] = training["seconds"]
-    record = new_record(
-        config, run["variant"], run["seed"], metrics=run["metrics"], bootstrap=run["bootstrap"],
-        split=split, counts={"clips": run["clips"], "frames": run["frames"]},
-        steps=config.train.steps, losses=training.get("losses", {}), seconds=seconds,
-        device=device_name("cpu"), protocol=protocols[0], tag=tag,
-        recipe=recipe(config, run["variant"], run["seed"], split, tag),
-    )
-    return record | {"measures": run["measures"]}
-
-
-def recipe(config: Config, variant: str, seed: int, split: str, tag: str = "") -> list[str]:
-    """The command lines that repeat a run, with the settings that differ from its profile's."""
-    profile, name = config.profile, "-".join([variant, *([tag] if tag else []), f"seed{seed}"])
-    start = f"build/{profile}/pretrained-seed0.pt"
-    weights = f"build/{profile}/weights/{name}.safetensors"
-    usual, options = get_config(profile, variant).to_dict(), ""
-    for section in ("model", "train", "test"):
-        for field, value in config.to_dict()[section].items():
-            if value != usual[section][field]:
-                options += f" --set {section}.{field}={value}"
-    return [
-        f"mst pretrain --profile {profile} --seed 0 --out {start}",
-        f"mst train --profile {profile} --variant {variant} --seed {seed} --init {start} "
-        f"--out build/{profile}/{name}.pt --weights {weights}{options}",
-        f"mst evaluate {weights} --split {split}" + (f" --tag {tag}" if tag else ""),
-    ]
-
-
 def compare_records(reproduced: Sequence[Path], runs: Path) -> list[dict]:
     """One row for each reproduced record: the committed mAP of the same run, ours, and a verdict.
 
@@ -186,15 +130,6 @@ def compare_records(reproduced: Sequence[Path], runs: Path) -> list[dict]:
         values = [record["metrics"][protocol]["mAP"] for record in (there, here)]
         rows.append(_row(here, protocol, *values))
     return rows
-
-
-def read_json(path: Path) -> object:
-    """The content of a JSON file; MSTError if it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise MSTError(f"{path}: not readable ({reason}); `mst reproduce` makes it") from None
 
 
 def _row(record: dict, protocol: str, recorded: float, here: float) -> dict:

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mstlib.config import MSTError
-from mstlib.fileio import write_text
-from mstlib.report.batch import read_json
+from mstlib.fileio import read_json, write_text
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
