@@ -9,17 +9,18 @@ from mstlib.config import Config, MSTError
 ABOVE_0 = {
     "model": "classes rpn_pre_nms reference_proposals support_proposals rpn_batch roi_reduce "
              "roi_size width detections dalign_mid frame_width frame_heads heads relation_layers "
-             "widths anchor_sizes anchor_ratios pixel_std",
+             "mega_stages widths anchor_sizes anchor_ratios pixel_std",
     "train": "steps batch lr clip_norm rois log_every save_every",
     "test": "window stride batch",
 }
 NOT_BELOW_0 = {
     "source": "short_side long_side",
     "model": "rpn_channels frame_place dalign_bound instance_k",
-    "train": "forward supports span weight_decay warmup decay_at proposals motion_loss "
-             "identity_loss",
+    "train": "forward supports span memory_frames global_frames weight_decay warmup decay_at "
+             "proposals motion_loss identity_loss",
+    "test": "memory_frames global_frames",
 }
-SHARES = {"model": "rpn_nms score_threshold nms instance_r", "train": "momentum"}
+SHARES = {"model": "rpn_nms score_threshold nms lead_share instance_r", "train": "momentum"}
 CHOICES = {
     "model": {"dalign_layout": (1, 2), "frame_query": ("all", "ref"),
               "frame_init": ("identity", "zero"), "geometry": ("size", "full"),
