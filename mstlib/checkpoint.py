@@ -12,6 +12,7 @@ import torch
 
 from mstlib.config import VARIANTS, MSTError, config_from_dict
 from mstlib.fileio import write_bytes
+from mstlib.limits import at_test
 from mstlib.model.detector import MST, build_model
 
 
@@ -54,16 +55,18 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     return _open(path)[1]
 
 
-def load_weights(path: str | Path, variant: str | None = None) -> tuple[MST, dict[str, str]]:
+def load_weights(path: str | Path, variant: str | None = None,
+                 settings: dict[str, object] | None = None) -> tuple[MST, dict[str, str]]:
     """The model of a checkpoint, in float32 and ready to detect, and its metadata.
 
-    MSTError if the file is missing, damaged, of another format, or not of the `variant` asked for.
+    settings: changed for detecting, see `mstlib.limits.at_test`. MSTError if the file is missing,
+    damaged, of another format, or not of the `variant` asked for.
     """
     tensors, metadata = _open(path)
     if variant is not None and metadata["variant"] != variant:
         raise MSTError(f"{path}: holds variant ({metadata['variant']}), not ({variant}); "
                        f"evaluate it as it is or give the file of ({variant})")
-    model = build_model(config_from_dict(json.loads(metadata["config"])))
+    model = build_model(at_test(config_from_dict(json.loads(metadata["config"])), settings or {}))
     own = model.state_dict()
     wrong = sorted(set(own) ^ set(tensors)) or sorted(
         k for k in own if own[k].shape != tensors[k].shape)

@@ -4,7 +4,7 @@ later or a run that silently does something else. Not part of the paper.
 
 from collections.abc import Iterator
 
-from mstlib.config import Config, MSTError
+from mstlib.config import Config, MSTError, with_overrides
 
 ABOVE_0 = {
     "model": "classes rpn_pre_nms reference_proposals support_proposals rpn_batch roi_reduce "
@@ -29,7 +29,19 @@ CHOICES = {
               "frozen": (0, 1, 2, 3, 4)},
     "test": {"mode": ("exact", "cached", "causal")},
 }
+AT_TEST = ("test", "model.reference_proposals", "model.support_proposals", "model.rpn_nms",
+           "model.rpn_pre_nms", "model.score_threshold", "model.nms", "model.detections",
+           "model.frame_query", "model.instance_k", "model.instance_r")  # need no other weights
 COUNTS = {"pixel_mean": 3, "pixel_std": 3, "widths": 5}  # RGB; stem, conv2..conv5
+
+
+def at_test(config: Config, settings: dict[str, object]) -> Config:
+    """`config` with settings that a trained model may be run with; MSTError for another one."""
+    for name in settings:
+        if name not in AT_TEST and name.split(".")[0] not in AT_TEST:
+            raise MSTError(f"'{name}' cannot be changed in a trained model; what can is test.* and "
+                           f"{', '.join(AT_TEST[1:])}")
+    return check_settings(with_overrides(config, settings))
 
 
 def check_settings(config: Config) -> Config:

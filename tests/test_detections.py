@@ -429,6 +429,22 @@ def test_save_and_score_again_from_the_command_line(on_disk, tmp_path, monkeypat
                                 "counts": {"clips": 2, "frames": 8, "skipped": 0}}
 
 
+def test_settings_of_detecting_from_the_command_line(on_disk, tmp_path, monkeypatch, capsys):
+    """--set changes how a trained model detects, and the record says so."""
+    weights, data = on_disk / "tiny.safetensors", ["--data", on_disk, "--split", "val"]
+    out = tmp_path / "run.json"
+    words = (weights, *data, "--protocol", "vid", "--out", out)
+    assert mst(monkeypatch, *words, "--set", "test.mode=causal", "--set", "test.window=3") == 0
+    run = json.loads(out.read_text())
+    assert run["config"]["test"]["mode"] == "causal" and run["config"]["test"]["window"] == 3
+    assert "--set test.mode=causal" in run["recipe"][-1]
+    for wrong, says in (("train.lr=1", "cannot be changed in a trained model"),
+                        ("model.width=8", "cannot be changed in a trained model"),
+                        ("test.mode=fast", "test.mode cannot be 'fast'")):
+        assert mst(monkeypatch, *words, "--set", wrong) == 2
+        assert says in capsys.readouterr().err
+
+
 def test_a_csv_from_the_command_line(on_disk, tmp_path, monkeypatch, capsys):
     path, data = tmp_path / "found.csv", ["--data", on_disk, "--split", "val"]
     truth = square_clips(1)[0].target(0).boxes[0].tolist()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mstlib.cli.options import Data, this_command, with_data
+from mstlib.cli.options import Data, pairs, this_command, typed, with_data
 from mstlib.config import MSTError
 from mstlib.profiles import get_config
 
@@ -37,6 +37,9 @@ def evaluate(
     device: Annotated[str | None, typer.Option(
         help="auto (a GPU where there is one), cpu or cuda  [default: cpu for MiniVID, else auto]"
     )] = None,
+    settings: Annotated[list[str] | None, typer.Option(
+        "--set", metavar="NAME=VALUE", help="Change how it detects: test.mode=cached, "
+        "test.window=5, model.instance_k=10 ...; repeatable.")] = None,
     tag: Annotated[str, typer.Option(
         help="What differs from the profile's own settings  [default: the data set]")] = "",
     record: Annotated[bool, typer.Option("--record", help="Write results/runs/ID.json.")] = False,
@@ -49,25 +52,29 @@ def evaluate(
     \b
     Example: mst evaluate results/checkpoints/mini-g.safetensors
              mst evaluate build/mini/g-seed0.safetensors --split val --protocol coco
+             mst evaluate results/checkpoints/mini-g.safetensors --set test.mode=cached
              mst evaluate my.safetensors --data davis:DAVIS --split val --save build/found
              mst evaluate --detections build/found --data davis:DAVIS --jobs 2
     """
     if (checkpoint is None) == (detections is None) or (save and detections):
         raise MSTError("give weights to evaluate, with or without --save FOLDER, or --detections "
                        "to score again")
+    if settings and detections:
+        raise MSTError("--set changes how a model detects; saved detections are as they are")
     config, root = with_data(get_config("mini"), data)
+    changes = {name: typed(config, name, text) for name, text in pairs(settings).items()}
     wanted = protocol or (USUAL.get(config.source.format, ALL) if data else ALL)
     if checkpoint and not (data or save or skip_bad or jobs > 1 or device):
         from mstlib.report.recording import evaluation_record
 
-        run = evaluation_record(checkpoint, split or "test", wanted, tag, variant)
+        run = evaluation_record(checkpoint, split or "test", wanted, tag, variant, changes)
     else:
         from mstlib.evaluation.assess import Ask, rescore, run_evaluation
 
         place, ask = data and (config.source.format, root), Ask(wanted, True, skip_bad, jobs)
         run = rescore(detections, place, split, ask) if detections else run_evaluation(
             checkpoint, split or "test", variant, wanted, data=place, save=save, skip_bad=skip_bad,
-            jobs=jobs, device=device or ("auto" if data else "cpu"))
+            jobs=jobs, device=device or ("auto" if data else "cpu"), settings=changes)
         if not run:
             return  # one of several processes; the first one reports
         made = detections and shlex.join([

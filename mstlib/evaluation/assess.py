@@ -84,15 +84,17 @@ class Score:
 def run_evaluation(weights: Path, split: str = "test", variant: str | None = None,
                    protocols: Sequence[str] = USUAL, bootstrap: bool = True,
                    root: Path | None = None, data: Data = None, save: Path | None = None,
-                   skip_bad: bool = False, jobs: int = 1, device: str = "cpu") -> dict:
+                   skip_bad: bool = False, jobs: int = 1, device: str = "cpu",
+                   settings: dict[str, object] | None = None) -> dict:
     """Evaluate exported weights on a split of a data set: the measured part of a run record.
 
     data: MiniVID if None. save: a folder for the detections, gone on from where it was left; needed
     under torchrun, whose processes share the clips (number 0 alone scores, the others return {}).
-    The half-precision file is what is evaluated, so that whoever has it gets the same figures.
+    settings: changed for detecting, see `load_weights`. The half-precision file is what is
+    evaluated, so that whoever has it gets the same figures.
     """
     ask = Ask(protocols, bootstrap, skip_bad, jobs)
-    model, metadata = load_weights(weights, variant)
+    model, metadata = load_weights(weights, variant, settings)
     dataset = open_data(model.config, data, split, root)
     check_classes(model, metadata, dataset, weights)
     run = {"weights": Path(weights).name, "sha256": file_hash(weights), "seed": metadata["seed"],

@@ -4,8 +4,9 @@ A training leaves a summary beside its weights (steps, seconds, last losses, the
 led there); the record of an evaluation takes it up. Not part of the paper.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from mstlib.config import Config, config_from_dict
 from mstlib.fileio import read_json, write_json
@@ -32,14 +33,15 @@ def summary_of(weights: Path) -> dict:
 
 def evaluation_record(
     weights: Path, split: str = "test", protocols: Sequence[str] = ("vid",), tag: str = "",
-    variant: str | None = None,
+    variant: str | None = None, settings: dict[str, object] | None = None,
 ) -> dict:
     """The run record of exported weights, evaluated on a split of MiniVID; raises as
     `run_evaluation`."""
     from mstlib.evaluation.assess import run_evaluation
 
-    run = run_evaluation(weights, split, variant, protocols)
-    lines = recipe(config_from_dict(run["config"]), run["variant"], run["seed"], split, tag)
+    run = run_evaluation(weights, split, variant, protocols, settings=settings)
+    lines = recipe(config_from_dict(run["config"]), run["variant"], run["seed"], split, tag,
+                   settings or {})
     return record_of(run, protocols[0], tag, lines, summary_of(weights))
 
 
@@ -62,20 +64,24 @@ def record_of(run: dict, protocol: str, tag: str, lines: Sequence[str], training
     return record | ({"measures": run["measures"]} if "measures" in run else {})
 
 
-def recipe(config: Config, variant: str, seed: int, split: str, tag: str = "") -> list[str]:
+def recipe(config: Config, variant: str, seed: int, split: str, tag: str = "",
+           settings: Mapping[str, object] = MappingProxyType({})) -> list[str]:
     """The command lines that repeat a run of the batch, with the settings that differ from its
-    profile's."""
-    profile, name = config.profile, "-".join([variant, *([tag] if tag else []), f"seed{seed}"])
+    profile's; `settings` were changed for detecting alone."""
+    trained = tag if tag and not settings else ""  # a tag may stand for what was changed then
+    name = "-".join([variant, *([trained] if trained else []), f"seed{seed}"])
+    profile = config.profile
     start = f"build/{profile}/pretrained-seed0.pt"
     weights = f"build/{profile}/weights/{name}.safetensors"
     usual, options = get_config(profile, variant).to_dict(), ""
     for section in ("model", "train", "test"):
         for field, value in config.to_dict()[section].items():
-            if value != usual[section][field]:
+            if value != usual[section][field] and f"{section}.{field}" not in settings:
                 options += f" --set {section}.{field}={value}"
     return [
         f"mst pretrain --profile {profile} --seed 0 --out {start}",
         f"mst train --profile {profile} --variant {variant} --seed {seed} --init {start} "
         f"--out build/{profile}/{name}.pt --weights {weights}{options}",
-        f"mst evaluate {weights} --split {split}" + (f" --tag {tag}" if tag else ""),
+        f"mst evaluate {weights} --split {split}" + (f" --tag {tag}" if tag else "")
+        + "".join(f" --set {setting}={value}" for setting, value in settings.items()),
     ]
