@@ -9,7 +9,8 @@ from torchvision.models import resnet18, resnet50
 
 from mstlib.config import ModelConfig, MSTError
 from mstlib.model.backbone import build_backbone
-from mstlib.model.backbone_weights import load_backbone_weights, read_weights
+from mstlib.model.backbone_weights import load_backbone_weights, read_weights, timm_weights
+from mstlib.model.resnet import RESNETS
 
 LITE = SHARED / "weights" / "efficientnet-lite0-57934424.pth"
 FRAMES = {  # a DAVIS sequence -> ImageNet classes that its first frame shows
@@ -108,6 +109,7 @@ def test_a_timm_network_is_split_where_its_own_map_of_stride_16_is(name):
 @pytest.mark.parametrize(("name", "reason"), [
     ("resnet9000", "unknown backbone 'resnet9000'; choose mini, resnet18"),
     ("timm:vit_tiny_patch16_224", "cannot be kept at stride 16"),
+    ("timm:resnet18.nowhere_in1k", "Invalid pretrained tag"),
     ("timm:xception41", "no stage of stride 16"),
     ("timm:resnet9000", "timm has no network 'resnet9000'")])
 def test_what_cannot_be_a_backbone_is_refused_in_one_line(name, reason):
@@ -195,6 +197,26 @@ def test_without_a_network_connection_the_way_out_is_a_file(monkeypatch):
     monkeypatch.setattr(timm, "create_model", refuse)
     with pytest.raises(MSTError, match="fetched from timm: Name or service.*to the file"):
         loaded("timm")
+
+
+def test_the_papers_networks_take_weights_that_saw_imagenet_alone(monkeypatch):
+    """timm's own choice for ResNeXt-101-32x4d learnt from 90 million further images."""
+    timm = pytest.importorskip("timm")
+    asked = []
+
+    def published(name, pretrained):
+        asked.append((name, pretrained))
+        return resnet18()
+
+    monkeypatch.setattr(timm, "create_model", published)
+    for name in RESNETS:
+        timm_weights(name)
+    timm_weights("timm:resnet18.fb_ssl_yfcc100m_ft_in1k")
+    assert all(pretrained for _, pretrained in asked)
+    assert [name for name, _ in asked] == [
+        "resnet18.tv_in1k", "resnet34.tv_in1k", "resnet50.tv_in1k", "resnet101.tv_in1k",
+        "resnext101_32x4d.gluon_in1k", "resnet18.fb_ssl_yfcc100m_ft_in1k"]
+    assert all(name in timm.list_pretrained() for name, _ in asked)
 
 
 def test_weights_that_nobody_publishes_and_files_that_are_none(tmp_path):

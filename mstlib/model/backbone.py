@@ -6,28 +6,12 @@ network here and the full-size ones of `mstlib.model.resnet`; what they start fr
 of `mstlib.model.backbone_weights`. Notebook 01 walks through it.
 """
 
-from collections.abc import Sequence
-
-from torch import Tensor, nn
+from torch import nn
 from torchvision.models.resnet import BasicBlock
 
 from mstlib.config import ModelConfig
-
-
-def dilate(stage: nn.Module) -> nn.Module:
-    """Stride 1 in every convolution of a stage and dilation 2 in ALL its spatial ones, the first
-    block's included.
-
-    ResNet builders' own switch leaves the first block at dilation 1; the paper says all (Sec.
-    IV-B). Kernels of odd size keep the map's size; those that pad by themselves ("same") too.
-    """
-    for module in stage.modules():
-        if isinstance(module, nn.Conv2d):
-            module.stride = (1, 1)
-            if max(module.kernel_size) > 1:
-                module.dilation = (2, 2)
-                module.padding = tuple(k - 1 for k in module.kernel_size)
-    return stage
+from mstlib.model.resnet import resnet_backbone, timm_backbone
+from mstlib.model.stages import Backbone, dilate
 
 
 def stride_of(config: ModelConfig) -> int:
@@ -50,37 +34,6 @@ def residual_stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Se
     )
     first = BasicBlock(inputs, outputs, stride, shortcut)
     return nn.Sequential(first, *(BasicBlock(outputs, outputs) for _ in range(blocks - 1)))
-
-
-class Backbone(nn.Module):
-    """Five stages: stem, conv2, conv3, conv4 (together of stride `stride`) and conv5, which keeps
-    it.
-
-    channels, c5_channels: of the conv4 and conv5 maps. For a network that a library publishes
-    weights of, `library` has the name and shape of each tensor of the library's whole network, in
-    order, and `source` which of them each of ours is; both are empty otherwise.
-    """
-
-    stride = 16
-
-    def __init__(self, stages: Sequence[nn.Module], channels: int, c5_channels: int):
-        super().__init__()
-        self.stem, self.conv2, self.conv3, self.conv4, self.conv5 = stages
-        self.channels, self.c5_channels = channels, c5_channels
-        self.library: dict[str, tuple[int, ...]] = {}
-        self.source: dict[str, str] = {}
-
-    def c4(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) -> conv4 maps (B, channels, H/stride, W/stride)."""
-        return self.conv4(self.conv3(self.conv2(self.stem(images))))
-
-    def c5(self, c4: Tensor) -> Tensor:
-        """conv4 maps (B, channels, h, w) -> conv5 maps (B, c5_channels, h, w), same resolution."""
-        return self.conv5(c4)
-
-    def c4_modules(self) -> list[nn.Module]:
-        """What produces conv4, stage by stage: what training may leave as it is (frozen)."""
-        return [self.stem, self.conv2, self.conv3, self.conv4]
 
 
 class MiniBackbone(Backbone):
@@ -108,8 +61,6 @@ def build_backbone(config: ModelConfig) -> Backbone:
     """
     if config.backbone == "mini":
         return MiniBackbone(config.widths)
-    from mstlib.model.resnet import resnet_backbone, timm_backbone
-
     if config.backbone.startswith("timm:"):
         return timm_backbone(config.backbone.removeprefix("timm:"))
     return resnet_backbone(config.backbone, config.caffe_layout)

@@ -11,9 +11,13 @@ from torch import Tensor
 
 from mstlib.config import ModelConfig, MSTError
 from mstlib.fileio import load_tensors
-from mstlib.model.backbone import Backbone
+from mstlib.model.stages import Backbone
 
 COUNTER = "num_batches_tracked"  # of a batch norm: unused here, absent from older files
+PLAIN = {  # weights of timm on ImageNet alone, as the paper has them; its own choice differs
+    "resnet18": "tv_in1k", "resnet34": "tv_in1k", "resnet50": "tv_in1k", "resnet101": "tv_in1k",
+    "resnext101_32x4d": "gluon_in1k",
+}
 
 
 def load_backbone_weights(backbone: Backbone, config: ModelConfig) -> list[str]:
@@ -121,17 +125,24 @@ def torchvision_weights(name: str) -> dict[str, Tensor]:
 
 
 def timm_weights(name: str) -> dict[str, Tensor]:
-    """The weights that timm publishes for a network; its ResNets have torchvision's names."""
-    name = name.removeprefix("timm:")
+    """The weights that timm publishes for a network; its ResNets have torchvision's names.
+
+    Those of the paper's networks learnt from ImageNet alone (for ResNeXt-101-32x4d timm itself
+    would take some that saw 90 million further images); of timm:NAME.TAG any, else timm's choice.
+    """
+    name = f"{name}.{PLAIN[name]}" if name in PLAIN else name.removeprefix("timm:")
     try:
         import timm
 
         return timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # its hub has many: no network, no such weights, not installed
-        raise not_fetched("timm", name, error) from error
+    except ImportError as error:
+        raise MSTError("model.backbone_weights=timm needs timm: pip install timm") from error
+    except Exception as error:  # its hub has many: no network, no such weights
+        place = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None)
+        raise not_fetched("timm", name, error, place and f"{place} on Hugging Face") from error
 
 
-def not_fetched(library: str, name: str, error: Exception, address: str = "") -> MSTError:
+def not_fetched(library: str, name: str, error: Exception, address: str | None) -> MSTError:
     """The one-line error for weights that could not be downloaded."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     where = f" ({address})" if address else ""

@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from mstlib.config import MSTError
-from mstlib.model.backbone import Backbone, dilate
+from mstlib.model.stages import Backbone, dilate
 
 RESNETS = {  # block, blocks of conv2-conv5, further arguments of torchvision's ResNet
     "resnet18": (BasicBlock, (2, 2, 2, 2), {}),
@@ -97,8 +97,9 @@ def timm_features(name: str) -> nn.Module:
     try:
         return timm.create_model(name, features_only=True, output_stride=STRIDE)
     except (TypeError, AssertionError, RuntimeError, NotImplementedError) as error:
-        raise MSTError(f"backbone timm:{name} cannot be kept at stride 16 (timm builds it without "
-                       f"output_stride); choose another network") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise MSTError(f"backbone timm:{name} cannot be kept at stride 16: timm does not build it "
+                       f"with output_stride ({reason}); choose another network") from error
 
 
 def in_order(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
