@@ -15,7 +15,7 @@ DEVIATIONS.md 21. docs/speed.md has what each costs and gives up; notebook 10 wa
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
 
 import torch
@@ -26,6 +26,7 @@ from mstlib.data.clip import Detections
 from mstlib.model.attention import Supports
 from mstlib.model.dalign import Halves
 from mstlib.model.detector import MST
+from mstlib.model.fast import speed_up
 from mstlib.model.frame import Tokens
 
 MODES = ("exact", "cached", "causal")
@@ -97,8 +98,9 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     another name."""
     if precision not in PRECISIONS:
         raise MSTError(f"unknown precision '{precision}'; choose one of {', '.join(PRECISIONS)}")
-    return torch.autocast(device.type, getattr(torch, precision),
-                          enabled=precision != "float32")
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, getattr(torch, precision))
 
 
 class Engine:
@@ -112,7 +114,7 @@ class Engine:
         if model.walk:
             raise MSTError("MEGA draws frames from the whole video and cannot be streamed; detect "
                            "a clip of a data set, or use model.method=rdn")
-        self.model, self.mode, self.batch = model.eval(), mode, batch
+        self.model, self.mode, self.batch = speed_up(model.eval()), mode, batch
         self.cast = autocast(model.mean.device, precision)
         on = model.levels
         depends = on.dalign or (on.frame and model.uses_supports)
