@@ -1,11 +1,10 @@
-"""What the parts cost: parameters, and the time of a training step of each variant.
+"""What training costs: parameters, part by part, and the time of a step of each variant.
 
-Times are compared as ratios, measured in turn in one process: single times drift with the machine's
-load.
+What inference costs is the business of `mstlib.bench`.
 """
 
+import itertools
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from mstlib.bench.measure import alternate, seconds
 from mstlib.config import VARIANTS, Config
 from mstlib.data.clip import Clip, Target
 from mstlib.distributed import Group, choose_device
@@ -118,16 +118,14 @@ def step_seconds(clips: Sequence[Clip], profile: str = "mini", repeats: int = RE
     As in training: where conv1-4 is frozen on MiniVID its maps are kept, elsewhere it is computed.
     The variants take turns.
     """
-    read = reader(clips, get_config(profile))
-    steps = {v: stepper(get_config(profile, v), clips, read) for v in variants}
-    seconds: dict[str, list[float]] = {v: [] for v in variants}
-    for number in range(repeats + 1):
-        for v, step in steps.items():
-            begun = time.perf_counter()
-            step(number)
-            if number:  # the first round warms up
-                seconds[v].append(time.perf_counter() - begun)
-    return {v: statistics.median(s) for v, s in seconds.items()}
+    read, device = reader(clips, get_config(profile)), choose_device()
+
+    def turns(step: Callable[[int], None]) -> Callable[[], float]:
+        numbers = itertools.count()
+        return lambda: seconds(lambda: step(next(numbers)), device)
+
+    steps = {v: turns(stepper(get_config(profile, v), clips, read)) for v in variants}
+    return {v: statistics.median(times) for v, times in alternate(steps, repeats).items()}
 
 
 def reader(clips: Sequence[Clip], config: Config) -> Callable[[Pick], Window]:
@@ -155,7 +153,5 @@ def stepper(config: Config, clips: Sequence[Clip], read: Callable[[Pick], Window
 
     def step(number: int) -> None:
         train_step(model, feed[number].batches, optimizer, recipe, number, group=group)
-        if group.device.type == "cuda":
-            torch.cuda.synchronize()
 
     return step

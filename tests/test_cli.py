@@ -34,7 +34,7 @@ def examples(name: str) -> list[list[str]]:
 
 
 def test_every_command_is_there():
-    wanted = ("check compare cost data detect evaluate import index info notebook notebooks "
+    wanted = ("bench check compare cost data detect evaluate import index info notebook notebooks "
               "picture pretrain reproduce table train")
     assert sorted(COMMANDS) == wanted.split()
 

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from mstlib.cli import batch as cli_batch
+from mstlib.cli import bench as cli_bench
 from mstlib.cli import data as cli_data
 from mstlib.cli import detect as cli_detect
 from mstlib.cli import evaluate as cli_evaluate
@@ -149,7 +150,7 @@ def info() -> None:
 app.add_typer(cli_data.app, name="data")
 for command in (cli_evaluate.evaluate, cli_detect.detect, cli_batch.reproduce, cli_batch.table,
                 cli_batch.check, cli_batch.notebook, cli_batch.notebooks, cli_batch.picture,
-                cli_batch.cost, cli_batch.compare, cli_batch.index):
+                cli_batch.cost, cli_bench.bench, cli_batch.compare, cli_batch.index):
     app.command()(command)
 app.command(name="import")(cli_import.import_weights)
 

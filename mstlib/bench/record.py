@@ -1,0 +1,147 @@
+"""Records of the bench: results/bench/PROFILE-KIND.json, kind cpu or cuda; and running it.
+
+Each experiment stands there with the machine, date and load that it was measured under, so that one
+can be measured again without the others. Names of hosts and paths are not recorded.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from mstlib.bench import experiments, layers
+from mstlib.bench.steps import How
+from mstlib.config import MSTError
+from mstlib.fileio import write_json
+from mstlib.profiles import get_config
+from mstlib.report.records import code_state, versions
+
+FRAMES = {  # whole frames of a profile
+    "parts": experiments.parts, "variants": experiments.variants, "modes": experiments.modes,
+    "windows": experiments.windows, "sizes": experiments.sizes,
+    "proposals": experiments.proposals,
+}
+LAYERS = {  # single layers, at the paper's sizes only
+    "instance": layers.instance, "relation": layers.relation, "alignment": layers.alignment,
+}
+FIELDS = ("device", "kind", "cores", "threads", "precision", "compiled", "date", "load",
+          "versions", "commit", "dirty")
+
+
+def experiment_names(profile: str) -> list[str]:
+    """What is measured in a profile, in order."""
+    return [*FRAMES, *(LAYERS if profile == "paper" else [])]
+
+
+def run(profile: str, names: Sequence[str], how: How) -> Iterator[tuple[str, dict]]:
+    """Measure one experiment after the other: its name and its entry of the record.
+
+    MSTError, before anything is measured, if there is no such profile or experiment.
+    """
+    get_config(profile)
+    known = experiment_names(profile)
+    for name in names:
+        if name not in known:
+            raise MSTError(f"profile '{profile}' has no experiment '{name}'; "
+                           f"choose one of {', '.join(known)}")
+    for name in (name for name in known if name in names or not names):
+        load = os.getloadavg()[0]
+        result = FRAMES[name](profile, how) if name in FRAMES else LAYERS[name](how)
+        load = [round(load, 1), round(os.getloadavg()[0], 1)]
+        yield name, {"measured": machine(how) | {"load": load}, **result}
+
+
+def machine(how: How) -> dict[str, object]:
+    """What a time depends on."""
+    cuda = how.device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(how.device) if cuda else cpu_name(),
+        "kind": how.device.type, "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+        "precision": how.precision, "compiled": how.compiled,
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": versions() | ({"cuda": torch.version.cuda} if cuda else {}), **code_state()}
+
+
+def cpu_name() -> str:
+    """The processor's model, or its architecture where the system does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+# ---- files ---------------------------------------------------------------------------------------
+
+
+def record_path(profile: str, kind: str) -> Path:
+    """Where the record of a profile and a kind of device lies; trials with `tiny` are no result."""
+    return Path("build" if profile == "tiny" else "results", "bench", f"{profile}-{kind}.json")
+
+
+def update_record(path: Path, profile: str, kind: str, name: str, entry: dict) -> None:
+    """Put one experiment into the record, which is begun if there is none; the others stay.
+
+    MSTError if the file holds something else.
+    """
+    record = {"profile": profile, "kind": kind, "experiments": {}}
+    if path.exists():
+        record = read_bench(path)
+        if (record["profile"], record["kind"]) != (profile, kind):
+            raise MSTError(f"{path} holds profile '{record['profile']}' on {record['kind']}, not "
+                           f"'{profile}' on {kind}; choose another --out")
+    found = record["experiments"] | {name: entry}
+    record["experiments"] = {n: found[n] for n in experiment_names(profile) if n in found}
+    write_json(path, record)
+
+
+def read_bench(path: str | Path) -> dict:
+    """The record in a file; MSTError if it is missing or damaged."""
+    path = Path(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MSTError(f"cannot read {path}: {error.strerror}; `mst bench` makes it") from None
+    except ValueError as error:
+        raise MSTError(f"{path} is damaged ({error}); make it again with `mst bench`") from None
+    for problem in problems(record):
+        raise MSTError(f"{path}: {problem}; make it again with `mst bench`")
+    return record
+
+
+def problems(record: object) -> Iterator[str]:
+    """What is wrong with a record, if anything."""
+    if not isinstance(record, dict) or not isinstance(record.get("experiments"), dict):
+        yield "not a record of the bench"
+        return
+    if {"profile", "kind", "experiments"} != set(record):
+        yield "fields must be profile, kind and experiments"
+    for name, entry in record["experiments"].items():
+        if name not in FRAMES | LAYERS:
+            yield f"unknown experiment '{name}'"
+        elif not isinstance(entry.get("rows"), list) or not entry["rows"]:
+            yield f"experiment '{name}' has no rows"
+        elif missing := [f for f in FIELDS if f not in entry.get("measured", {})]:
+            yield f"experiment '{name}' does not say its {missing[0]}"
+
+
+def read_modes_map(path: str | Path) -> dict | None:
+    """mAP of each mode of inference, {"mAP": {mode: [a number a seed]}, ...}; None if there is no
+    such file, MSTError if it is damaged."""
+    if not Path(path).exists():
+        return None
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        seeds = len(found["seeds"])
+        sound = all(len(values) == seeds for values in found["mAP"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        sound = False
+    if not sound or not {"split", "protocol", "variant", "window", "stride"} <= found.keys():
+        raise MSTError(f"{path} is damaged: it needs split, protocol, variant, window, stride, "
+                       "seeds, and as many mAP of each mode; restore it")
+    return found
