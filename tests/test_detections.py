@@ -113,10 +113,12 @@ def test_an_interrupted_saving_keeps_what_was_complete(tmp_path):
 def test_another_run_does_not_go_on_in_the_folder(tmp_path):
     _, _, dataset = made()
     start_folder(tmp_path, Index.of(dataset, RUN))
-    with pytest.raises(MSTError, match=r"index.json: holds detections of another run \('run'"):
+    with pytest.raises(MSTError, match=r"another run \(run, seed is 0 there and 1 here\)"):
         start_folder(tmp_path, Index.of(dataset, RUN | {"seed": "1"}))
-    with pytest.raises(MSTError, match="'split' differs"):
+    with pytest.raises(MSTError, match=r"\(split is val there and test here\)"):
         start_folder(tmp_path, Index.of(replace(dataset, split="test"), RUN))
+    with pytest.raises(MSTError, match=r"\(clips differs\)"):
+        start_folder(tmp_path, Index.of(replace(dataset, clips=dataset.clips[:3]), RUN))
 
 
 def test_folders_that_do_not_fit_are_one_line(tmp_path):

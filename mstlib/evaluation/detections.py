@@ -55,11 +55,20 @@ def start_folder(folder: Path, index: Index) -> None:
     if not path.exists():
         write_json(path, {"format": FORMAT} | asdict(index))
         return
-    here, wanted = (json.loads(json.dumps(asdict(i))) for i in (read_index(folder), index))
-    differ = [name for name in wanted if here[name] != wanted[name]]
-    if differ:
-        raise MSTError(f"{path}: holds detections of another run ('{differ[0]}' differs); give an "
-                       "empty folder, or remove this one")
+    there, here = (json.loads(json.dumps(asdict(i))) for i in (read_index(folder), index))
+    if there != here:
+        raise MSTError(f"{path}: holds detections of another run ({difference(there, here)}); give "
+                       "an empty folder, or remove this one")
+
+
+def difference(there: dict, here: dict) -> str:
+    """The first value in which two dicts of one kind differ, in words; dicts may hold dicts."""
+    name = next(k for k in here | there if here.get(k) != there.get(k))
+    one, other = there.get(name), here.get(name)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return f"{name}, {difference(one, other)}"
+    long = isinstance(one, list) or isinstance(other, list)
+    return f"{name} differs" if long else f"{name} is {one} there and {other} here"
 
 
 def read_index(folder: Path) -> Index:

@@ -132,7 +132,7 @@ def train_step(model: MST, batches: Sequence[Batch], optimizer: torch.optim.Opti
     scaler.unscale_(optimizer)
     norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm))
     if not norm < torch.inf and not scaler.is_enabled():  # with float16 the scaler skips it
-        raise keep(BadStep(f"gradient is not finite at step {step}; try a lower train.lr",
+        raise keep(BadStep(f"gradient is not finite at step {step}; try a lower learning rate",
                            batches[-1], passes[-1]))  # the same one on all processes
     scaler.step(optimizer)
     scaler.update()
@@ -144,7 +144,7 @@ def fault(step: int, loss: float, batch: Batch, values: dict[str, float], most: 
     """What forbids an update after a forward pass: nothing, or one error; most: DAlign's drift."""
     if not abs(loss) < torch.inf:
         said = ", ".join(f"{k} {v:.3g}" for k, v in values.items())
-        return [BadStep(f"loss is not finite at step {step} ({said}); try a lower train.lr", batch,
+        return [BadStep(f"loss is not finite at step {step} ({said}); try a lower learning rate", batch,
                         values)]
     if values.get("drift", 0) > most:
         return [BadStep(f"DAlign ran away at step {step}: |F'-F| is {values['drift']:.1f} |F|; "
