@@ -143,10 +143,10 @@ def test_a_turned_box_is_the_upright_box_around_it(tmp_path, degrees, corners):
 
 def test_tracks_keep_their_label_and_occlusion(tmp_path):
     path = cvat(tmp_path / "a.xml", track(box(0), ident=3, label="person"),
-                track(box(1, occluded=1), ident=7, label="dog"))
+                track(box(1, occluded=1), ident=7))
     video = read_cvat(path)
     assert [(b.track, b.label, b.occluded) for b in video.boxes] == [
-        (3, "person", False), (7, "dog", True)]
+        (3, "person", False), (7, "car", True)]
     assert video.classes == ("car", "person") and video.size == SIZE
 
 
@@ -161,7 +161,14 @@ def test_tracks_keep_their_label_and_occlusion(tmp_path):
      "a.xml:8: track 2 has two boxes in frame 1"),
     ([track(box(0), box(6))], "a.xml:5: frame 6, but the task has frames 0 to 5"),
     ([track(box(0), ident="x")], "a.xml:3: a track needs a number as id and a label"),
-    ([track(box(0), label="")], "a.xml:3: a track needs a number as id and a label"),
+    ([track(box(0), label="")], "a.xml:3: label '' is none of the task's: car, person"),
+    ([track(box(0), label="dog")], "a.xml:3: label 'dog' is none of the task's: car, person"),
+    ([track(box(0)), track(box(1))], "a.xml:6: track 0 is there twice"),
+    ([track(box(0, outside="yes"))], "a.xml:4: outside is not a number: 'yes'"),
+    ([track(box(0, occluded=2))], "a.xml:4: frame must be a whole number, outside and occluded"),
+    ([track(box(1.5))], "a.xml:4: frame must be a whole number"),
+    ([track(box(-1))], "a.xml:4: frame must be a whole number"),
+    ([track(box(0, xbr="1e39"))], "a.xml:4: xbr is not a number: '1e39'"),
     ([track('<polygon frame="0" points="1,1;2,2;3,1"></polygon>')],
      "a.xml:3: track 0 is a polygon; only boxes can be read"),
     (['<image id="0" name="1.png"></image>'], "a.xml:1: not a file of 'CVAT for video 1.1'"),
@@ -209,7 +216,10 @@ def test_classes_given_replace_labels_and_one_class_needs_no_number(tmp_path):
 
 
 @pytest.mark.parametrize(("lines", "says"), [
-    (["1,1,0,0,5,5,1,1,1", "2,1,0,0,5"], "gt.txt:2: not a line of gt.txt"),
+    (["1,1,0,0,5"], "gt.txt:1: not a line of gt.txt"),
+    (["1,1,0,0,5,5,1,1,1", "2,1,0,0,5,5"], "gt.txt:2: 6 columns, but 9 in the lines before"),
+    (["1,1,0,0,5,5,1,1,1,1,1"], "gt.txt:1: not a line of gt.txt"),
+    (["1,1,0,0,5,1e39,1,1,1"], "gt.txt:1: a box needs finite numbers"),
     (["1,1,0,0,5,five,1,1,1"], "gt.txt:1: not a line of gt.txt"),
     (["1,1,0,0,nan,5,1,1,1"], "gt.txt:1: a box needs finite numbers"),
     (["1,1,0,0,5,0,1,1,1"], "gt.txt:1: a box needs finite numbers and a positive width"),
@@ -223,6 +233,22 @@ def test_damaged_mot_is_named_with_its_line(tmp_path, lines, says):
     with pytest.raises(MSTError) as caught:
         read_mot(mot(tmp_path, *lines))
     assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_files_from_windows_and_names_with_blanks_around_are_no_matter(tmp_path):
+    path = mot(tmp_path, labels="")
+    path.write_bytes(b"\xef\xbb\xbf1,1,0,0,5,5,1,2,1\r\n\r\n2,1,0,0,5,5,1,1,1\r\n")
+    path.with_name("labels.txt").write_bytes(b"\xef\xbb\xbfcar \r\n person\r\n\r\n")
+    assert [b.label for b in read_mot(path).boxes] == ["person", "car"]
+    path.with_name("labels.txt").write_text("car\n\nperson\n")
+    with pytest.raises(MSTError, match="gt.txt:1: class 2 has no name: a blank line"):
+        read_mot(path)
+
+
+def test_more_frames_annotated_than_there_are_names_the_line(tmp_path):
+    path = mot(tmp_path / "s", "1,1,0,0,5,5,1,1,1", "7,1,0,0,5,5,1,1,1", length=None)
+    with pytest.raises(MSTError, match=r"gt.txt:2: a box in frame 6 .* but there are 6 frames"):
+        convert("mot", path, frames(tmp_path / "one"), tmp_path / "my", "train")
 
 
 def test_mot_without_class_names_or_with_a_damaged_seqinfo(tmp_path):
@@ -270,6 +296,7 @@ def test_a_second_video_continues_the_ids_and_loses_nothing(tmp_path):
     first = document(root)
     (root / "annotations" / "train.json").write_text(json.dumps({"info": {"by": "us"}, **first}))
     other = cvat(tmp_path / "b.xml", track(box(1), label="dog"), track(box(2), ident=1))
+    other.write_text(other.read_text().replace("person", "dog"))
     convert("cvat", other, frames(tmp_path / "two"), root, "train")
     both = document(root)
     assert both["info"] == {"by": "us"}
@@ -452,6 +479,7 @@ def test_the_command_converts_and_says_what_it_did(tmp_path, monkeypatch, capsys
     ("mot empty", "empty: neither gt/gt.txt nor NAME/gt/gt.txt in this folder"),
     ("cvat several --images one", "one: one video or folder of frames must be named b, 0 are"),
     ("mot nowhere", "nowhere: not readable (No such file or directory)"),
+    ("cvat a.xml --images one --out a.xml/x", "cannot be made (Not a directory)"),
 ])
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, words, says):
     monkeypatch.chdir(tmp_path)
@@ -460,7 +488,7 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, wo
         (tmp_path / name).mkdir()
     cvat(tmp_path / "several" / "b.xml", track(box(0)))
     frames(tmp_path / "one")
-    assert mst(monkeypatch, "data", "convert", *words.split(), "--out", "my") == 2
+    assert mst(monkeypatch, "data", "convert", "--out", "my", *words.split()) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("mst: error: ") and says in err and err.count("\n") == 1
 

@@ -13,16 +13,8 @@ from torch.nn import functional
 
 from mstlib.data.clip import Target
 from mstlib.data.dataset import BadFile
-from mstlib.data.frames import (
-    Sized,
-    clip_target,
-    fit,
-    folder_clip,
-    image_size,
-    last_number,
-    read_image,
-    scaled,
-)
+from mstlib.data.frames import Sized, clip_target, fit, folder_clip, scaled, wrong_box
+from mstlib.data.images import image_size, last_number, read_image
 
 
 def picture(mode: str = "RGB", size: tuple[int, int] = (61, 47)) -> Image.Image:
@@ -162,6 +154,17 @@ def test_boxes_are_clipped_and_those_outside_go():
     assert clipped.flags[:, 2].tolist() == [True, False, True]
     assert clipped.centres.tolist() == [[5, 11], [95, 45], [4, 5]]
     assert clipped.ignored.tolist() == [[0, 0, 100, 50]]
+
+
+@pytest.mark.parametrize(("box", "says"), [
+    ((0, 0, 10, 8), ""), ((-1, -1, 11, 9), ""), ((-1.5, 0, 5, 5), "box across the border of the "
+     "image"), ((0, 0, 5, 9.5), "box across the border of the image"),
+    ((10, 0, 12, 5), "box outside of the image"), ((-5, 0, 0, 5), "box outside of the image"),
+    ((0, 8, 5, 9), "box outside of the image"), ((3, 1, 3, 5), "box without area"),
+    ((4, 1, 3, 5), "box with swapped corners"), ((0, 1, float("inf"), 5), "box that is no number"),
+])
+def test_a_box_in_an_image_of_10_by_8_pixels(box, says):
+    assert wrong_box(box, (8, 10)) == says
 
 
 # ---- resizing ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import pickle
 import re
 import shutil
@@ -16,8 +17,10 @@ from shared_data import SHARED, needs_davis
 
 from mstlib.config import MSTError
 from mstlib.data.dataset import BadFile, Dataset
-from mstlib.data.formats import davis, imagenet, uavdt
-from mstlib.data.formats.lookalike import LOOKALIKES, Film, _films, write_lookalike
+from mstlib.data.formats import davis, uavdt
+from mstlib.data.formats.imagenet_xml import CLASSES, LABELS
+from mstlib.data.formats.lookalike import LOOKALIKES, write_lookalike
+from mstlib.data.formats.lookalike_films import Film, generate_films
 from mstlib.data.frames import FileClip
 from mstlib.data.readers import FORMATS, detect_format, open_dataset
 
@@ -49,7 +52,7 @@ def opened(root: Path) -> dict[str, Dataset]:
     """All splits of a folder by its detected format; what is left out by design is no matter."""
     format = detect_format(root)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "look|.*show no class of ImageNet VID")
+        warnings.filterwarnings("ignore", ".*shows no class of ImageNet VID")
         return {s: open_dataset(format, root, s) for s in FORMATS[format].splits(root)}
 
 
@@ -101,14 +104,14 @@ def test_a_look_alike_goes_to_an_empty_folder_only(tmp_path):
 
 def film(number: int) -> Film:
     """The film that a look-alike's clip shows, straight from the generator."""
-    return next(itertools.islice(_films(3, 4, 96), number, None))
+    return next(itertools.islice(generate_films(3, 4, 96), number, None))
 
 
 def test_three_formats_tell_the_same_of_the_same_film(looks):
     """Boxes, classes and ids of the generator, and of what was read back from each layout."""
     vid, drone, coco = (opened(looks[name])["train"][1] for name in (
         "imagenet-vid", "uavdt", "coco-vid"))
-    classes = [c for k, c in enumerate(imagenet.CLASSES) if k % 2 == 0]
+    classes = [c for k, c in enumerate(CLASSES) if k % 2 == 0]
     for t, seen in enumerate(film(1).seen):
         boxes = [list(map(float, s.box)) for s in seen]
         assert drone.target(t).boxes.tolist() == coco.target(t).boxes.tolist() == boxes
@@ -116,7 +119,7 @@ def test_three_formats_tell_the_same_of_the_same_film(looks):
         assert vid.target(t).boxes.tolist() == inclusive
         assert coco.target(t).labels.tolist() == [s.label for s in seen]
         assert drone.target(t).labels.tolist() == [1 + (s.label - 1) % 3 for s in seen]
-        assert [imagenet.CLASSES[k - 1] for k in vid.target(t).labels] == [
+        assert [CLASSES[k - 1] for k in vid.target(t).labels] == [
             classes[s.label - 1] for s in seen]
         for clip, shift in ((vid, 0), (drone, 1), (coco, 20)):
             assert clip.target(t).ids.tolist() == [s.track + shift for s in seen]
@@ -201,19 +204,19 @@ def vid(tmp_path) -> Path:
 
 
 def test_the_thirty_classes_are_in_the_official_order():
-    names = dict(enumerate(imagenet.CLASSES, 1))
-    assert len(names) == len(imagenet.LABELS) == 30
+    names = dict(enumerate(CLASSES, 1))
+    assert len(names) == len(LABELS) == 30
     assert [names[k] for k in (1, 7, 10, 19, 26, 28, 30)] == [
         "airplane", "car", "domestic_cat", "motorcycle", "train", "watercraft", "zebra"]
     for wnid, name in {"n02691156": "airplane", "n02062744": "whale", "n02084071": "dog",
                        "n03790512": "motorcycle", "n02324045": "rabbit"}.items():
-        assert names[imagenet.LABELS[wnid]] == name
+        assert names[LABELS[wnid]] == name
 
 
 def test_a_snippet_by_hand(vid):
     dataset = open_dataset("imagenet-vid", vid, "train")
     (clip,) = dataset
-    assert (dataset.name, dataset.classes, clip.name) == ("imagenet-vid", imagenet.CLASSES, SNIPPET)
+    assert (dataset.name, dataset.classes, clip.name) == ("imagenet-vid", CLASSES, SNIPPET)
     assert (len(clip), clip.references) == (3, (0, 2))  # of the list; supports come from all three
     assert len(clip.target(0).boxes) == 0
     target = clip.target(1)
@@ -224,13 +227,12 @@ def test_a_snippet_by_hand(vid):
     assert target.centres[0].tolist() == [20, 30]
 
 
-def test_a_box_one_pixel_thin_is_no_object(vid):
-    """The format's indices are inclusive, so that the official files may hold such boxes."""
+def test_generated_boxes_are_told_apart(vid):
     path = vid / "Annotations/VID" / SNIPPET / "000001.xml"
-    path.write_text(XML.replace("<xmax>30<", "<xmax>10<"))
+    path.write_text(XML.replace("<generated>0", "<generated>1"))
     clip = open_dataset("imagenet-vid", vid, "train")[0]
-    assert clip.target(1).labels.tolist() == [30]
-    assert clip.annotated(1).boxes[0].tolist() == [10, 20, 10, 40]
+    assert [clip.generated(t) for t in range(3)] == [0, 1, 0]
+    assert clip.read(1).generated.tolist() == [True, False]
 
 
 def test_without_a_size_the_image_tells_it(vid):
@@ -253,7 +255,7 @@ def test_val_and_test_of_vid(vid):
 
 def test_det_images_are_one_frame_clips_of_the_thirty_classes(vid):
     det = open_dataset("imagenet-det", vid, "train")
-    assert [len(clip) for clip in det] == [1, 1] and det.classes == imagenet.CLASSES
+    assert [len(clip) for clip in det] == [1, 1] and det.classes == CLASSES
     target = det[0].target(0)
     assert target.boxes.tolist() == [[10, 20, 30, 40]]  # the person is dropped
     assert target.labels.tolist() == [1] and target.ids.tolist() == [-1]
@@ -270,6 +272,26 @@ def test_imagenet_is_vid_and_det_in_training(vid, tmp_path_factory):
     assert detect_format(vid) == "imagenet-vid"
     with pytest.raises(MSTError, match="no split 'train'; it has val, test"):
         open_dataset("imagenet", vid, "train")
+
+
+def test_official_lists_of_frames_are_read_where_the_lists_of_the_parents_are_absent(vid):
+    """ImageSets/VID/val.txt: every frame, without the name of the split; test.txt likewise."""
+    (vid / "ImageSets/VID_val_videos.txt").unlink()
+    image(vid / "Data/VID/val/ILSVRC2015_val_00000000/000001.JPEG")
+    image(vid / "Data/VID/val/unlisted/000000.JPEG")
+    listed = [f"ILSVRC2015_val_00000000/{t:06d} {t + 1}" for t in range(2)]
+    text(vid / "ImageSets/VID/val.txt", "\n".join(listed))
+    (clip,) = open_dataset("imagenet-vid", vid, "val")
+    assert (clip.name, len(clip), clip.references) == ("val/ILSVRC2015_val_00000000", 2, None)
+    text(vid / "ImageSets/VID_val_frames.txt", f"val/{listed[0]}\n")  # as FGFA and MEGA write it
+    assert len(open_dataset("imagenet-vid", vid, "val")[0]) == 1
+
+
+def test_a_frame_listed_twice_counts_twice(vid):
+    """The list names 15 frames of every video, and some videos have fewer."""
+    path = vid / "ImageSets/VID_train_15frames.txt"
+    path.write_text(path.read_text() + f"{SNIPPET} 1 2 3\n")
+    assert open_dataset("imagenet-vid", vid, "train")[0].references == (0, 2, 2)
 
 
 @pytest.mark.parametrize("folder", ["ImageSets/VID", "Lists"])
@@ -293,19 +315,11 @@ def test_without_the_lists_every_frame_of_every_folder_counts_with_one_warning(v
     assert len(clip) == 3  # frame 2 is still frame 2
 
 
-def test_videos_that_are_listed_and_missing_are_counted(vid):
-    text(vid / "ImageSets/VID_val_videos.txt", "".join(
-        f"val/ILSVRC2015_val_0000000{k} {k + 1} 0 1\n" for k in range(3)))
-    with pytest.warns(UserWarning, match="2 of 3 listed val videos are missing and left out, "
-                                         "val/ILSVRC2015_val_00000001 first"):
-        assert len(open_dataset("imagenet-vid", vid, "val")) == 1
-
-
-def test_a_listed_frame_that_is_missing_is_named_when_it_is_read(vid):
-    (vid / "Data/VID" / SNIPPET / "000002.JPEG").unlink()
+def test_a_missing_support_frame_is_named_when_it_is_read(vid):
+    (vid / "Data/VID" / SNIPPET / "000001.JPEG").unlink()  # in no list
     clip = open_dataset("imagenet-vid", vid, "train")[0]
-    with pytest.raises(BadFile, match="000002.JPEG: cannot be read"):
-        clip.frame(2)
+    with pytest.raises(BadFile, match="000001.JPEG: cannot be read"):
+        clip.frame(1)
     (vid / "Annotations/VID" / SNIPPET / "000001.xml").unlink()
     with pytest.raises(BadFile, match=r"000001.xml: cannot be read \(No such file"):
         clip.target(1)
@@ -394,10 +408,25 @@ def test_the_official_split_has_thirty_and_twenty_sequences(drone):
     assert (len(set(uavdt.TRAIN)), len(set(uavdt.TEST))) == (30, 20)
     assert not set(uavdt.TRAIN) & set(uavdt.TEST)
     shutil.rmtree(drone / "M_attr")
-    with pytest.warns(UserWarning, match="29 of 30 train sequences are missing and left out"):
-        assert [c.name for c in open_dataset("uavdt", drone, "train")] == ["M0101"]
-    with pytest.warns(UserWarning, match="19 of 20 test sequences are missing"):
-        assert [c.name for c in open_dataset("uavdt", drone, "test")] == ["M0203"]
+    for split, name, missing in (("train", "M0101", 29), ("test", "M0203", 19)):
+        with pytest.raises(BadFile, match=rf"the official {split} list: .*and {missing - 1} more"):
+            open_dataset("uavdt", drone, split)
+        with pytest.warns(UserWarning, match=f"bad entries left out: {missing}; "):
+            assert [c.name for c in open_dataset("uavdt", drone, split, skip_bad=True)] == [name]
+
+
+def test_the_attribute_file_that_the_release_names_with_a_blank_counts(drone):
+    (drone / "M_attr/test/M0203_attr.txt").rename(drone / "M_attr/test/M0203 _attr.txt")
+    assert [clip.name for clip in open_dataset("uavdt", drone, "test")] == ["M0203"]
+
+
+def test_a_drone_file_that_was_mended_is_read_anew(drone):
+    path = drone / "UAV-benchmark-MOTD_v1.0/GT/M0101_gt_whole.txt"
+    clip = open_dataset("uavdt", drone, "train")[0]
+    assert len(clip.target(0).boxes) == 2
+    path.write_text("1,5,10,20,30,15,1,1,1\n")
+    os.utime(path, ns=(1, 1))
+    assert len(clip.target(0).boxes) == 1
 
 
 def test_a_missing_ignore_file_means_nothing_is_ignored_and_gt_may_lie_in_the_root(drone):
@@ -474,11 +503,11 @@ def year_2016(tmp_path) -> Path:
 def test_davis_2016_has_one_object_of_any_value(year_2016):
     dataset = open_dataset("davis", year_2016, "train")
     (clip,) = dataset
-    assert (dataset.name, dataset.classes) == ("davis-2016", imagenet.CLASSES)
+    assert (dataset.name, dataset.classes) == ("davis-2016", CLASSES)
     assert clip.target(0).boxes.tolist() == [[2, 3, 29, 18]]  # both spots: one object
     assert clip.target(2).boxes.tolist() == [[0, 0, 30, 20]]
     assert clip.target(1).boxes.shape == (0, 4)               # an empty mask is no object
-    assert clip.target(0).labels.tolist() == [1 + imagenet.CLASSES.index("horse")]
+    assert clip.target(0).labels.tolist() == [1 + CLASSES.index("horse")]
     assert clip.target(0).ids.tolist() == clip.target(2).ids.tolist()
 
 
@@ -510,10 +539,13 @@ def test_davis_2017_has_objects_by_index_and_no_rider(year_2017):
     assert clip.target(0).boxes.tolist() == [[3, 5, 20, 18]]
     assert clip.target(0).ids.tolist() == [1]
     assert len(clip.target(1).boxes) == 0  # the rider alone
-    with pytest.warns(UserWarning, match="1 of 3 val sequences are read; 1 show no class of "
-                                         "ImageNet VID, 1 are missing on disk"):
+    with pytest.raises(BadFile, match=r"val\.txt:3: .*libby: cannot be read"):
+        open_dataset("davis", year_2017, "val")
+    text(year_2017 / "ImageSets/2017/val.txt", "dogs-jump\nhike\n")
+    with pytest.warns(UserWarning, match=r"videos left out: 1 of 2; .*val\.txt:2: hike shows no "
+                                         "class of ImageNet VID"):
         (clip,) = open_dataset("davis", year_2017, "val")
-    target, dog = clip.target(0), 1 + imagenet.CLASSES.index("dog")
+    target, dog = clip.target(0), 1 + CLASSES.index("dog")
     assert target.boxes.tolist() == [[10, 10, 12, 12], [25, 1, 30, 6]]
     assert target.labels.tolist() == [dog, dog] and target.ids.tolist() == [1, 2]
 
@@ -523,10 +555,10 @@ def test_the_semantics_file_of_the_release_goes_before_the_built_in_map(year_201
         {"horsejump-low": {"1": "person", "2": "cow"}, "dogs-jump": {}, "hike": {"1": "boat"}}))
     target = open_dataset("davis", year_2017, "train")[0].target(0)
     assert target.boxes.tolist() == [[8, 0, 14, 6]]
-    assert imagenet.CLASSES[target.labels[0] - 1] == "cattle"
-    with pytest.warns(UserWarning, match="1 of 3 val"):
+    assert CLASSES[target.labels[0] - 1] == "cattle"
+    with pytest.warns(UserWarning, match="videos left out: 2 of 3"):
         (clip,) = open_dataset("davis", year_2017, "val")
-    assert imagenet.CLASSES[clip.target(0).labels[0] - 1] == "watercraft"
+    assert CLASSES[clip.target(0).labels[0] - 1] == "watercraft"
     for damage in ("{", "[]", '{"bear": 3}', '{"bear": {"one": "bear"}}', '{"bear": {"1": []}}'):
         path.write_text(damage)
         with pytest.raises(BadFile, match="davis_semantics.json"):
@@ -542,15 +574,11 @@ def test_damage_in_davis_is_named(year_2016):
     (year_2016 / "JPEGImages/480p/horsejump-low/00001.jpg").unlink()
     with pytest.raises(BadFile, match=r"00001\.jpg"):
         clip.frame(1)
-    lists = year_2016 / "ImageSets/480p/train.txt"
-    lists.write_text(lists.read_text() + "one two three\n")
-    with pytest.raises(BadFile, match=r"train\.txt:4: expected an image and its mask"):
-        open_dataset("davis", year_2016, "train")
 
 
 def test_classes_of_the_davis_map_are_classes_of_vid():
     assert {c for objects in davis.OBJECTS.values() for c in objects.values()} <= set(
-        imagenet.CLASSES)
+        CLASSES)
 
 
 @needs_davis
@@ -558,9 +586,9 @@ def test_real_davis():
     """28 of the 50 sequences are there, the lists name all: the 22 others show no VID class."""
     root = SHARED / "DAVIS"
     assert detect_format(root) == "davis"
-    with pytest.warns(UserWarning, match="16 of 30 train sequences are read; 14 show no class"):
+    with pytest.warns(UserWarning, match="videos left out: 14 of 30; .* shows no class"):
         train = open_dataset("davis", root, "train")
-    with pytest.warns(UserWarning, match="12 of 20 val sequences are read; 8 show no class"):
+    with pytest.warns(UserWarning, match="videos left out: 8 of 20; .* shows no class"):
         val = open_dataset("davis", root, "val")
     assert (len(train), sum(map(len, train)), len(val), sum(map(len, val))) == (16, 1124, 12, 693)
     shown = {}
@@ -571,7 +599,7 @@ def test_real_davis():
         assert target.boxes.tolist() == [[columns.min(), rows.min(), columns.max() + 1,
                                           rows.max() + 1]]
         assert clip.frame(t).shape[1:] == mask.shape == clip.size(t)
-        shown.setdefault(imagenet.CLASSES[target.labels[0] - 1], set()).add(clip.name)
+        shown.setdefault(CLASSES[target.labels[0] - 1], set()).add(clip.name)
     assert {name: len(clips) for name, clips in shown.items()} == {
         "bear": 1, "bird": 4, "bicycle": 2, "watercraft": 1, "bus": 1, "car": 6, "cattle": 1,
         "dog": 3, "elephant": 1, "horse": 2, "motorcycle": 5, "train": 1}
@@ -640,7 +668,8 @@ def test_marked_training_frames_are_the_references(tmp_path):
         (1,), None, None]
 
 
-@pytest.mark.parametrize("images", [".", "train", "data", "data/train", "images", "Data/VID"])
+@pytest.mark.parametrize("images", [".", "train", "data", "data/train", "images", "Data/VID",
+                                    "Data/DET"])
 def test_images_are_found_in_the_usual_places(tmp_path, images):
     root = coco_root(tmp_path, coco(), "imagenet_vid_train.json", images)
     for where in (root, root / "annotations/imagenet_vid_train.json"):
@@ -665,25 +694,27 @@ def test_several_files_of_a_split_are_not_guessed(tmp_path):
 
 
 @pytest.mark.parametrize("where, value, why", [
-    (("annotations", 1, "image_id"), 99, "annotation 2: image 99 is not listed"),
-    (("annotations", 1, "category_id"), 99, "annotation 2: category 99 is not listed"),
-    (("annotations", 3, "bbox"), [1, 2, float("nan"), 4], "annotation 4: bbox"),
-    (("annotations", 3, "bbox"), [1, 2, 0, 4], "annotation 4: bbox"),
-    (("annotations", 3, "bbox"), [1, 2, 3, -4], "annotation 4: bbox"),
-    (("annotations", 3, "bbox"), [1, 2, 3], "annotation 4: bbox"),
-    (("annotations", 3, "bbox"), [1, 2, 3, None], "annotation 4: bbox"),
-    (("annotations", 3, "bbox"), [1, 2, 3, 10**400], "annotation 4: bbox"),
-    (("annotations", 3, "bbox"), "1 2 3 4", r"annotations\[3\] must have"),
-    (("annotations", 0, "instance_id"), "eight", r"annotations\[0\] must have"),
-    (("annotations", 0, "image_id"), [11], r"annotations\[0\] must have"),
-    (("annotations", 5), None, r"annotations\[5\] must have"),
-    (("images", 2, "video_id"), 6, "image 30 is of video 6, which is not listed"),
-    (("images", 0, "frame_id"), 0, "video 1 has frame_id 0 twice"),
-    (("images", 0, "id"), 11, "image 11 is there twice"),
-    (("images", 0, "height"), "tall", r"images\[0\] must have"),
-    (("images", 0), {"id": 1}, r"images\[0\] must have id .*file_name"),
-    (("categories", 0, "id"), 3, "categories need ids of their own"),
-    (("categories",), [], "categories need ids"),
+    (("annotations", 1, "image_id"), 99, "annotations[1]: image 99 is not listed"),
+    (("annotations", 1, "category_id"), 99, "annotations[1]: category 99 is not listed"),
+    *((("annotations", 3, "bbox"), box, "annotations[3]: bbox must be x, y and a positive width")
+      for box in ([1, 2, float("nan"), 4], [1, 2, 0, 4], [1, 2, 3, -4], [1, 2, 3], [1, 2, 3, None],
+                  ["1", 2, 3, 4], [1, 2.5, 3, 10**400], [1, 2, 1e39, 4])),
+    (("annotations", 3, "bbox"), "1 2 3 4", "annotations[3]: bbox must be list"),
+    (("annotations", 0, "instance_id"), "eight", "annotations[0]: instance_id must be int or no"),
+    (("annotations", 0, "instance_id"), 10**30, "annotations[0]: instance_id 1000000000000000000"),
+    (("annotations", 0, "iscrowd"), "no", "annotations[0]: iscrowd must be int or nothing"),
+    (("annotations", 0, "image_id"), [11], "annotations[0]: image_id must be int | str"),
+    (("annotations", 5), None, "annotations[5]: must be a JSON object"),
+    (("images", 2, "video_id"), 6, "images[2]: is of video 6, which is not listed"),
+    (("images", 0, "frame_id"), 0, "video 1: has frame_id 0 twice"),
+    (("images", 0, "frame_id"), None, "video 1: has images with a frame_id and images without"),
+    (("images", 0, "id"), 11, "images[1]: id 11 is there twice"),
+    (("images", 0, "height"), "tall", "images[0]: height must be int or nothing"),
+    (("images", 0, "height"), -5, "images[0]: height and width must not be negative"),
+    (("images", 0), {"id": 1}, "images[0]: file_name must be str"),
+    (("categories", 0, "id"), 3, "categories[1]: id 3 is there twice"),
+    (("categories", 0, "name"), "ant", "categories need names, each its own, got ant, ant"),
+    (("categories",), [], "its list 'categories' is empty"),
     (("images",), {}, "has no list 'images'"),
 ])
 def test_damage_in_coco_is_named_by_file_and_entry(tmp_path, where, value, why):
@@ -693,11 +724,34 @@ def test_damage_in_coco_is_named_by_file_and_entry(tmp_path, where, value, why):
     for key in path:
         entry = entry[key]
     entry[last] = value
-    with pytest.raises(BadFile, match=rf"train\.json: .*{why}"):
+    with pytest.raises(BadFile, match=r"train\.json: " + re.escape(why)):
         open_dataset("coco-vid", coco_root(tmp_path, data), "train")
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"images": [1,\n 2', "[]", "3", '"images"'])
+def test_skipped_annotations_make_their_frames_unreadable_and_no_others(tmp_path):
+    data = coco()
+    data["annotations"][0]["bbox"] = [1, 2, 3, 0]
+    data["annotations"][1]["image_id"] = 99
+    with pytest.warns(UserWarning, match="bad entries left out: 2; .*and 1 more"):
+        clip = open_dataset("coco-vid", coco_root(tmp_path, data), "train", skip_bad=True)[0]
+    with pytest.raises(BadFile, match=r"annotations\[0\]: bbox"):
+        clip.target(0)
+    assert len(clip.target(1).boxes) == 0 and clip.frame(0).shape == (3, 50, 100)
+
+
+def test_images_of_no_video_as_written_for_det_are_still_images(tmp_path):
+    data = coco()
+    for entry in data["images"]:
+        entry.update(video_id=-1, frame_id=-1)
+    for entry in data["annotations"]:
+        entry.update(instance_id=-1, occluded=-1, generated=-1)  # -1: not told
+    dataset = open_dataset("coco-vid", coco_root(tmp_path, data), "train")
+    assert [len(clip) for clip in dataset] == [1] * 4
+    assert not any(clip.target(0).flags.any() for clip in dataset)
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"images": [1,\n 2', "[]", "3", '"images"',
+                                     pytest.param("[" * 10**5, id="deep")])
 def test_json_that_is_cut_or_no_object_is_named(tmp_path, content):
     root = coco_root(tmp_path, coco())
     text(root / "annotations/train.json", content)
@@ -708,7 +762,10 @@ def test_json_that_is_cut_or_no_object_is_named(tmp_path, content):
 def test_missing_images_name_the_tried_folders(tmp_path):
     root = coco_root(tmp_path, coco())
     (root / "data/a/0.jpg").unlink()
-    clip = open_dataset("coco-vid", root, "train")[0]
+    with pytest.raises(BadFile, match=r"train\.json: images\[1\]: .*data/a/0\.jpg is not on disk"):
+        open_dataset("coco-vid", root, "train")
+    with pytest.warns(UserWarning, match="bad entries left out: 1; "):
+        clip = open_dataset("coco-vid", root, "train", skip_bad=True)[0]
     assert clip.frame(1).shape == (3, 50, 100)
     with pytest.raises(BadFile, match=r"data/a/0\.jpg"):
         clip.frame(0)
@@ -719,7 +776,8 @@ def test_missing_images_name_the_tried_folders(tmp_path):
 
 def test_without_annotations_every_target_is_empty(tmp_path):
     data = {**coco(), "annotations": []}
-    clip = open_dataset("coco-vid", coco_root(tmp_path, data), "train")[0]
+    with pytest.warns(UserWarning, match=r"train\.json: has no annotation"):
+        clip = open_dataset("coco-vid", coco_root(tmp_path, data), "train")[0]
     assert clip.target(0).boxes.shape == (0, 4) and clip.target(1).ignored.shape == (0, 4)
 
 
@@ -744,8 +802,10 @@ def test_what_cannot_be_opened_says_why(looks, tmp_path):
 
 def test_a_split_without_clips_is_an_error(year_2016):
     text(year_2016 / "ImageSets/480p/val.txt", "\n")
-    with pytest.raises(MSTError, match="the val split holds no clip"):
+    with pytest.raises(BadFile, match="val.txt: names nothing"):
         open_dataset("davis", year_2016, "val")
+    with pytest.raises(MSTError, match="the val split holds no clip; .*val.txt: names nothing"):
+        open_dataset("davis", year_2016, "val", skip_bad=True)
 
 
 def test_every_clip_tells_where_its_frames_lie(looks):

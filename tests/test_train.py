@@ -316,7 +316,7 @@ def test_skipped_files_are_counted_in_the_log_and_said_at_the_end(pretrained, tm
     with (tmp_path / "c.csv").open(newline="") as file:
         count = sum(float(row["unreadable"]) for row in csv.DictReader(file))
     assert count > 0
-    assert capsys.readouterr().err == (f"{count:.0f} windows were drawn anew: 1 files are bad\n"
+    assert capsys.readouterr().err == (f"windows drawn anew: {count:.0f}, for bad files: 1\n"
                                        "broken/2.jpg: cut short\n")
 
 

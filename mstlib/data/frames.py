@@ -1,77 +1,25 @@
-"""Image files as clips: reading frames, clipping boxes to them, resizing to the model's scale.
+"""Frames on disk as clips: clipping boxes to them, resizing them to the model's scale.
 
 Sec. IV-B of the paper sets the scale (short side 600, long side at most 1000); the readers of the
 data sets (`mstlib.data.readers`) build on the rest. Image size is always (H, W), as in tensors.
 """
 
-import io
-import re
-import struct
-import zlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from mstlib.data.clip import Clip, Target
 from mstlib.data.dataset import BadFile
+from mstlib.data.images import frame_files, image_size, read_image
 
-SUFFIXES = (".jpg", ".jpeg", ".png")  # of frames, in either case
-PNG, PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
-UNREADABLE = (  # what Pillow raises on files that are no image, or damaged
-    OSError, SyntaxError, ValueError, TypeError, IndexError, EOFError, struct.error, zlib.error,
-    Image.DecompressionBombError)
-
-
-# ---- images --------------------------------------------------------------------------------------
-
-
-def read_image(path: str | Path) -> Tensor:
-    """A JPEG or PNG file as (3, H, W) uint8 RGB; grey, palette, CMYK and RGBA images become RGB.
-
-    The pixels are those stored: an EXIF orientation is not applied, since boxes are annotated
-    without it. BadFile if the file is missing, empty, not an image or cut short.
-    """
-    bands = open_image(path).convert("RGB").split()
-    return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))  # (3, H, W)
-
-
-def open_image(path: str | Path) -> Image.Image:
-    """An image decoded, in the mode it is stored in (a mask's palette); raises as `read_image`.
-
-    Pillow fails where data runs out. Two cuts that it lets pass are found here: zeros in place of
-    the end (a download that stopped in a file of full size) are taken off a JPEG so that it does
-    run out; of a PNG the end mark must be there. (torchvision's own decoders are on their way out.)
-    """
-    try:
-        data = Path(path).read_bytes()
-        if data.startswith(PNG) and PNG_END not in data:
-            raise ValueError("end mark missing")
-        image = Image.open(io.BytesIO(data if data.startswith(PNG) else data.rstrip(b"\0")))
-        image.load()
-        return image
-    except UNREADABLE as error:
-        raise _bad_image(path, error) from error
-
-
-def image_size(path: str | Path) -> tuple[int, int]:
-    """(H, W) of an image from its header, no pixel is decoded; BadFile if that cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except UNREADABLE as error:
-        raise _bad_image(path, error) from error
-
-
-def _bad_image(path: str | Path, error: Exception) -> BadFile:
-    if isinstance(error, OSError) and error.strerror:  # of the file system, not of Pillow
-        return BadFile(f"{path}: cannot be read ({error.strerror})")
-    return BadFile(f"{path}: not an image, or cut short; copy or extract it anew")
+BORDER = 1.0    # pixels that a box may pass the border: some tools count from 1, some from 0
+FARTHEST = 1e6  # pixels: a coordinate beyond is damage
+OUTSIDE = "box outside of the image"
 
 
 # ---- targets -------------------------------------------------------------------------------------
@@ -96,6 +44,28 @@ def clip_target(target: Target, size: tuple[int, int]) -> Target:
                   (boxes[:, :2] + boxes[:, 2:]) / 2, ignored[kept])
 
 
+def wrong_box(box: Sequence[float], size: tuple[float, float] | None = None) -> str:
+    """What is wrong with a box x1 y1 x2 y2 in an image (H, W); nothing: an empty text."""
+    x1, y1, x2, y2 = box
+    height, width = size or (math.inf, math.inf)
+    if not all(abs(value) < FARTHEST for value in box):  # NaN too
+        return "box that is no number"
+    if x1 > x2 or y1 > y2:
+        return "box with swapped corners"
+    if x1 == x2 or y1 == y2:
+        return "box without area"
+    if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
+        return OUTSIDE
+    if min(x1, y1) < -BORDER or x2 > width + BORDER or y2 > height + BORDER:
+        return "box across the border of the image"
+    return ""
+
+
+def pixels(size: Sequence[int]) -> str:
+    """(H, W) in words."""
+    return f"{size[1]} x {size[0]} pixels"
+
+
 # ---- clips ---------------------------------------------------------------------------------------
 
 
@@ -115,17 +85,43 @@ class FileClip:
         """Frame t as its annotation has it, nothing clipped; BadFile if that is damaged."""
         raise NotImplementedError
 
+    def where(self, t: int, k: int | None = None) -> str:
+        """What annotates frame t, or object k of it: `file`, `file:line` or `file: entry`."""
+        return str(self.path(t))
+
+    def stated(self, t: int) -> tuple[int, int] | None:
+        """(H, W) that the annotation of frame t is about, None where it says nothing."""
+        return None
+
+    def generated(self, t: int) -> int:
+        """How many boxes of frame t nobody drew (ImageNet VID's flag of that name)."""
+        return 0
+
     def size(self, t: int) -> tuple[int, int]:
         """(H, W) of frame t as its annotation states it, else from the file's header."""
-        return image_size(self.path(t))
+        return self.stated(t) or image_size(self.path(t))
 
     def frame(self, t: int) -> Tensor:
-        """Frame t as (3, H, W) uint8 RGB; raises as `read_image`."""
-        return read_image(self.path(t))
+        """Frame t as (3, H, W) uint8 RGB; raises as `read_image`, and BadFile if it is not of the
+        size that its annotation is about: the boxes would lie elsewhere."""
+        image, stated = read_image(self.path(t)), self.stated(t)
+        if stated not in (None, tuple(image.shape[-2:])):
+            raise BadFile(f"{self.path(t)}: {pixels(image.shape[-2:])}, but its annotation is "
+                          f"about {pixels(stated)}; give the frames that were annotated")
+        return image
 
     def target(self, t: int) -> Target:
-        """Ground truth of frame t, clipped to the image; raises as `annotated`."""
-        return clip_target(self.annotated(t), self.size(t))
+        """Ground truth of frame t, clipped to the image; raises as `annotated` and `inside`."""
+        size = self.size(t)
+        return clip_target(self.inside(t, self.annotated(t), size), size)
+
+    def inside(self, t: int, target: Target, size: tuple[int, int]) -> Target:
+        """The target of frame t; BadFile naming the first box that is wholly outside of (H, W)."""
+        for k, box in enumerate(target.boxes.tolist()):
+            if wrong_box(box, (size[0] + BORDER, size[1] + BORDER)) == OUTSIDE:
+                raise BadFile(f"{self.where(t, k)}: a box lies outside of the image, x1 y1 x2 y2 "
+                              f"are {box} in {pixels(size)}")
+        return target
 
 
 @dataclass(frozen=True)
@@ -152,41 +148,6 @@ def folder_clip(folder: str | Path, name: str = "") -> FolderClip:
     BadFile if the folder is missing or holds no image.
     """
     return FolderClip(name or Path(folder).name, Path(folder), frame_files(folder))
-
-
-def frame_files(folder: str | Path) -> tuple[str, ...]:
-    """Names of the images in a folder, numbers in order of size; raises as `folder_clip`."""
-    return tuple(sorted(_image_names(folder), key=by_number))
-
-
-def last_number(folder: str | Path, pattern: str) -> int:
-    """The highest number of a folder's images, named as `pattern`, such as img{:06d}.jpg.
-
-    It fixes the length of a sequence also where an image in between is missing: no annotation slips
-    against the images, the missing one is an error when it is asked for. BadFile as `folder_clip`.
-    """
-    before, after = re.split(r"\{.*\}", pattern)
-    numbers = [name[len(before) : -len(after)] for name in _image_names(folder)
-               if name.startswith(before) and name.endswith(after)]
-    if not any(map(str.isdecimal, numbers)):
-        raise BadFile(f"{folder}: holds no image named such as {pattern.format(1)}")
-    return max(int(number) for number in numbers if number.isdecimal())
-
-
-def _image_names(folder: str | Path) -> list[str]:
-    try:
-        names = [p.name for p in Path(folder).iterdir() if p.suffix.lower() in SUFFIXES]
-    except OSError as error:
-        raise BadFile(f"{folder}: cannot be read ({error.strerror})") from error
-    if not names:
-        raise BadFile(f"{folder}: holds no image ({', '.join(SUFFIXES)})")
-    return names
-
-
-def by_number(name: str) -> tuple[list, str]:
-    """A sorting key in which digits count as numbers: text and digits take turns in the split."""
-    parts = re.split(r"([0-9]+)", name)
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ Sec. IV-A of the paper: ImageNet VID and DET, UAVDT. DAVIS and COCO-VID stand be
 video that anybody can get and for custom sets. docs/datasets.md shows every layout.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mstlib.config import MSTError
-from mstlib.data.dataset import Dataset
+from mstlib.data.dataset import BadFile, Dataset
 from mstlib.data.formats import coco_vid, davis, imagenet, uavdt
 
 
@@ -42,12 +43,33 @@ FORMATS = {
 }
 
 
-def open_dataset(format: str, root: str | Path, split: str) -> Dataset:
+def open_dataset(format: str, root: str | Path, split: str, skip_bad: bool = False) -> Dataset:
     """The clips of a split; only lists are read, frames and most annotations on demand.
 
-    MSTError if there is no such format, folder or split, or if the split holds no clip; BadFile, a
-    kind of it, if a list is damaged.
+    BadFile if its lists are damaged, or name what is not on disk; with skip_bad such entries are
+    left out, with one warning that counts them (frames stay in their clip and fail when they are
+    read). MSTError if there is no such format, folder or split, or if the split holds no clip.
     """
+    dataset = read_dataset(format, root, split)
+    lines = [fault.line for fault in dataset.faults]
+    if lines and not skip_bad:
+        raise BadFile(f"{BadFile(*lines)}; mend it, or leave out what cannot be read: --skip-bad")
+    if not dataset:
+        raise MSTError(f"{root} ({format}): the {split} split holds no clip"
+                       + (f"; {lines[0]}" if lines else ""))
+    if lines:
+        warnings.warn(f"{root} ({format}, {split}): bad entries left out: {len(lines)}; "
+                      f"{BadFile(*lines)}", stacklevel=2)
+    if dataset.left_out:
+        warnings.warn(f"{root} ({format}, {split}): videos left out: {len(dataset.left_out)} of "
+                      f"{len(dataset) + len(dataset.left_out)}; {BadFile(*dataset.left_out)}",
+                      stacklevel=2)
+    return dataset
+
+
+def read_dataset(format: str, root: str | Path, split: str) -> Dataset:
+    """As `open_dataset`, but what is wrong with the lists is in `faults` of the data set, and that
+    may be without a clip."""
     if format not in FORMATS:
         raise MSTError(f"unknown data format '{format}'; choose one of {', '.join(FORMATS)}")
     root, form = _existing(root), FORMATS[format]
@@ -56,10 +78,7 @@ def open_dataset(format: str, root: str | Path, split: str) -> Dataset:
         raise MSTError(f"{root}: not laid out as {format} ({form.layout})")
     if split not in there:
         raise MSTError(f"{root} ({format}) has no split '{split}'; it has {', '.join(there)}")
-    dataset = form.open(root, split)
-    if not dataset:
-        raise MSTError(f"{root} ({format}): the {split} split holds no clip")
-    return dataset
+    return form.open(root, split)
 
 
 def detect_format(root: str | Path) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 from mstlib.config import DataConfig, MSTError
 from mstlib.data.dataset import BadFile
 from mstlib.data.decode import Cut, decoded, probe
-from mstlib.data.frames import SUFFIXES, by_number, frame_files, read_image
+from mstlib.data.images import SUFFIXES, by_number, frame_files, read_image
 
 KINDS = ("a video file, an image, a folder or pattern of images ('frames/*.png'), a .npy file, "
          "camera:0 or minivid:test/3")

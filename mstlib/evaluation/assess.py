@@ -95,7 +95,7 @@ def run_evaluation(weights: Path, split: str = "test", variant: str | None = Non
     """
     ask = Ask(protocols, bootstrap, skip_bad, jobs)
     model, metadata = load_weights(weights, variant, settings)
-    dataset = open_data(model.config, data, split, root)
+    dataset = open_data(model.config, data, split, root, skip_bad)
     check_classes(model, metadata, dataset, weights)
     run = {"weights": Path(weights).name, "sha256": file_hash(weights), "seed": metadata["seed"],
            "variant": metadata["variant"], "config": model.config.to_dict()}
@@ -125,7 +125,8 @@ def rescore(source: Path, data: Data = None, split: str | None = None, ask: Ask 
     index, begun = None if Path(source).is_file() else read_index(source), time.monotonic()
     run = index.run if index else {}
     config = None if data else _config_of(source, run)
-    dataset = open_data(config, data, split or (index.split if index else "test"), root)
+    dataset = open_data(config, data, split or (index.split if index else "test"), root,
+                        ask.skip_bad)
     scores = (score_folder(source, dataset, ask) if index else
               [score_clip(dataset, ask, *item) for item in read_csv(source, dataset)])
     known = {"variant", "seed", "config", "weights"} <= set(run)
@@ -152,7 +153,8 @@ def _identity(run: dict, begun: float, device: str) -> dict:
             "evaluate_s": round(time.monotonic() - begun, 1)}
 
 
-def open_data(config: Config | None, data: Data, split: str, root: Path | None = None) -> Dataset:
+def open_data(config: Config | None, data: Data, split: str, root: Path | None = None,
+              skip_bad: bool = False) -> Dataset:
     """A split with frames and boxes as they are on disk; without data: MiniVID as in `config`.
 
     root: MiniVID's cache. MSTError as `open_dataset` and `load_minivid`.
@@ -160,7 +162,7 @@ def open_data(config: Config | None, data: Data, split: str, root: Path | None =
     if data is not None:
         from mstlib.data.readers import open_dataset
 
-        return open_dataset(*data, split)
+        return open_dataset(*data, split, skip_bad)
     if config.source.format != "minivid":
         raise MSTError(f"this is about {config.source.format} data in a folder of yours: give "
                        f"--data {config.source.format}:PATH")
@@ -226,6 +228,9 @@ def figures(scores: Sequence[Score], dataset: Dataset, ask: Ask) -> dict:
     scores = sorted(scores, key=lambda score: score.number)
     truths, lengths = [s.truth for s in scores], [len(clip) for clip in dataset]
     skipped, found, out = sum(s.skipped for s in scores), {}, {}
+    if skipped == sum(lengths):
+        raise MSTError(f"{dataset.name} {dataset.split}: not one frame could be read; look at it "
+                       "with mst data check")
     for name in ask.matched:  # a table at a time: the verdicts in it are not held twice for long
         table = assemble(name, dataset.classes, [s.verdicts.pop(name) for s in scores], truths,
                          lengths)

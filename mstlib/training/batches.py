@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mstlib.config import MSTError, TrainConfig
 from mstlib.data.clip import Clip, Target, sample_supports
+from mstlib.data.dataset import BadFile
 from mstlib.fileio import reserve, write_via
 from mstlib.model.detector import MST
 from mstlib.progress import progress
@@ -112,14 +113,14 @@ def targets_of(clips: Sequence[Clip], pick: Pick, width: int) -> list[Target]:
 
 
 def image_window(clips: Sequence[Clip], pick: Pick) -> Window:
-    """A window of images; a frame that it holds twice is decoded once. MSTError if the frames of
-    the clip differ in size."""
+    """A window of images; a frame that it holds twice is decoded once. BadFile if the frames of
+    the clip differ in size, or as `frame` and `target` of the clip."""
     n, frames, flip = pick
     images = {t: clips[n].frame(t) for t in dict.fromkeys(frames)}
     sizes = {tuple(image.shape[-2:]) for image in images.values()}
     if len(sizes) > 1:
-        raise MSTError(f"{clips[n].name}: frames {frames} differ in size ({sorted(sizes)}); "
-                       "cut the clip where its size changes")
+        raise BadFile(f"{clips[n].name}: frames {frames} differ in size ({sorted(sizes)}); "
+                      "cut the clip where its size changes")
     window = torch.stack([images[t] for t in frames])                  # (L, 3, H, W)
     size = tuple(window.shape[-2:])
     return window.flip(-1) if flip else window, targets_of(clips, pick, size[1]), size

@@ -26,11 +26,13 @@ SHIPPED_SEED = 0  # of every variant this seed's weights ship
 CHECKPOINTS = ROOT / "results" / "checkpoints"
 
 
-def clips_of(config: Config, split: str, root: Path | None = None) -> Dataset:
+def clips_of(config: Config, split: str, root: Path | None = None, skip_bad: bool = False
+             ) -> Dataset:
     """A split of the configuration's data set, frames at the configuration's size.
 
-    root: the data set's folder (MiniVID: the cache, None for the usual one). Raises as
-    `load_minivid` and `open_dataset`, and MSTError where a folder is needed and none is given.
+    root: the data set's folder (MiniVID: the cache, None for the usual one). skip_bad and errors
+    are those of `load_minivid` and `open_dataset`; MSTError where a folder is needed and none is
+    given.
     """
     source = config.source
     if source.format == "minivid":
@@ -38,7 +40,7 @@ def clips_of(config: Config, split: str, root: Path | None = None) -> Dataset:
 
         dataset = Dataset(config.data.name, split, CLASSES, load_minivid(config.data, split, root))
     else:
-        dataset = opened(source.format, split, root)
+        dataset = opened(source.format, split, root, skip_bad)
     if not (source.short_side or source.long_side):
         return dataset
     from mstlib.data.frames import Sized
@@ -47,13 +49,13 @@ def clips_of(config: Config, split: str, root: Path | None = None) -> Dataset:
     return replace(dataset, clips=clips)
 
 
-def opened(form: str, split: str, root: Path | None) -> Dataset:
+def opened(form: str, split: str, root: Path | None, skip_bad: bool = False) -> Dataset:
     """A split of a data set on disk; MSTError without a folder or as `open_dataset`."""
     from mstlib.data.readers import open_dataset
 
     if root is None:
         raise MSTError(f"data of format {form} lies in a folder of yours: give --data {form}:PATH")
-    return open_dataset(form, root, split)
+    return open_dataset(form, root, split, skip_bad)
 
 
 def for_data(config: Config, dataset: Dataset) -> Config:
@@ -69,7 +71,7 @@ def targets_of(clips: Sequence[Clip]) -> list[list]:
 def run_pretraining(config: Config, seed: int, out: Path, root: Path | None = None,
                     how: How = PLAINLY) -> dict:
     """Single-frame pretraining on the training split, saved to `out`."""
-    data = clips_of(config, "train", root)
+    data = clips_of(config, "train", root, how.skip_bad)
     return pretrain(for_data(config, data), data, seed, out, how)
 
 
@@ -81,7 +83,7 @@ def run_training(config: Config, seed: int, init: Path | None, out: Path, weight
     with a warning; the same call elsewhere goes on from it and exports. Of several processes the
     first exports.
     """
-    data = clips_of(config, "train", root)
+    data = clips_of(config, "train", root, how.skip_bad)
     config = for_data(config, data)
     state = train_variant(config, data, seed, init, out, how)
     if rank() == 0:

@@ -110,7 +110,8 @@ class Feed:
                 return self.read(pick), pick
             except BadFile as error:
                 if not self.skip_bad:
-                    raise
+                    raise BadFile(f"{error}; or leave out what cannot be read: --skip-bad"
+                                  ) from error
                 bad.append(str(error))
                 one = replace(self.recipe, batch=1)
                 pick = draw(self.clips, one, self.supports, spare, self.ends, self.sample)[0]

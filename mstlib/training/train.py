@@ -181,14 +181,22 @@ def feed_of(config: Config, clips: Sequence[Clip], recipe: TrainConfig, supports
 
 def warn_without_ids(model: MST, clips: Sequence[Clip]) -> None:
     """One warning if the data has no track ids and the model would learn from them."""
-    if (model.dalign or model.instance) and not any(map(has_ids, clips[::1 + len(clips) // 100])):
-        warn("the data has no track ids: DAlign's motion loss and what the instance level learns "
-             "from ids are left out")
+    if model.dalign or model.instance:
+        told = set(map(has_ids, clips[::1 + len(clips) // 100]))
+        if False in told and True not in told:
+            warn("the data has no track ids: DAlign's motion loss and what the instance level "
+                 "learns from ids are left out")
 
 
-def has_ids(clip: Clip) -> bool:
-    """Does the first frame that may be a reference have track ids? Not if it is unreadable."""
-    try:
-        return any(bool((clip.target(t).ids >= 0).any()) for t in references_of(clip)[:1])
-    except BadFile:
-        return False
+def has_ids(clip: Clip) -> bool | None:
+    """Do the objects of a clip have track ids? By a few references; None if none shows an object,
+    or can be read."""
+    references = references_of(clip)
+    for t in references[:: 1 + len(references) // 5]:
+        try:
+            ids = clip.target(t).ids
+        except BadFile:
+            continue
+        if len(ids):
+            return bool((ids >= 0).any())
+    return None

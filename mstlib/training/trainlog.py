@@ -91,7 +91,7 @@ class Log:
         """What to say at the end of files that could not be read; nothing if there were none."""
         if not self.bad:
             return []
-        head = f"{sum(self.bad.values())} windows were drawn anew: {len(self.bad)} files are bad"
+        head = f"windows drawn anew: {sum(self.bad.values())}, for bad files: {len(self.bad)}"
         return [head, *list(self.bad)[:5], *(["..."] if len(self.bad) > 5 else [])]
 
 

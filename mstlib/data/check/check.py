@@ -11,12 +11,10 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from mstlib.config import MSTError
-from mstlib.data.check.clips import Findings, check_clip, line_of
-from mstlib.data.check.lists import missing_videos
-from mstlib.data.check.rest import open_rest
+from mstlib.data.check.clips import Findings, check_clip, lines_of
 from mstlib.data.dataset import Dataset
-from mstlib.data.readers import FORMATS, open_dataset
+from mstlib.data.formats.lists import NO_FRAME
+from mstlib.data.readers import FORMATS, read_dataset
 from mstlib.progress import progress
 
 
@@ -30,8 +28,6 @@ def check_data(format: str, root: Path, split: str = "all", quick: bool = False,
     """
     whole, opened = Findings(), {}
     for name in _splits(format, root, split):
-        for line in missing_videos(format, root, name):
-            whole.problem("video that is listed and missing", line)
         if dataset := _opened(format, root, name, whole):
             opened[name] = dataset
     splits = {}
@@ -39,6 +35,7 @@ def check_data(format: str, root: Path, split: str = "all", quick: bool = False,
         found = Findings()
         for part in _parts(dataset, quick, jobs):
             found.add(part)
+        found.forget(fault.line for fault in dataset.faults)  # told already
         splits[name] = _summary(dataset, found)
         whole.add(found)
     _compare(root, opened, whole)
@@ -67,34 +64,39 @@ def report_lines(report: dict, show: int = 5) -> list[str]:
 
 
 def _splits(format: str, root: Path, split: str) -> Sequence[str]:
-    """The splits to look at; MSTError as `open_dataset` if there are none."""
+    """The splits to look at; MSTError as `read_dataset` if there are none."""
     there = FORMATS[format].splits(root) if format in FORMATS and root.exists() else ()
     if split == "all" and there:
         return there[:1] if root.is_file() else there  # a file stands for every split
     if split not in there:
-        open_dataset(format, root, split)  # says what there is
+        read_dataset(format, root, split)  # says what there is
     return (split,)
 
 
 def _opened(format: str, root: Path, split: str, found: Findings) -> Dataset | None:
-    """The data set; what the reader warns of becomes a note, what it refuses a problem (None)."""
+    """The data set with what its lists hold that is wrong, None if it cannot be opened; what the
+    reader warns of becomes a note, what it refuses a problem."""
     dataset = None
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            dataset = open_dataset(format, root, split)
+            dataset = read_dataset(format, root, split)
         except Exception as error:
-            reason = error
-            try:
-                dataset = open_rest(root, split, found) if format == "coco-vid" else None
-            except MSTError as other:
-                reason = other
-            if dataset is None:
-                found.problem("split that cannot be opened", line_of(reason, root))
+            for line in lines_of(error, root):
+                found.problem("split that cannot be opened", line)
     for warning in said:
         if issubclass(warning.category, UserWarning):
             found.note("said by the reader", str(warning.message))
-    return dataset
+    if dataset is None:
+        return None
+    for kind, line in dataset.faults:
+        if kind != NO_FRAME:  # looking at the clip will find it
+            found.problem(kind, line)
+    for line in dataset.left_out:
+        found.note("video that is left out", line)
+    if not dataset:
+        found.problem("split without a clip", f"{root}: {split}")
+    return dataset or None
 
 
 def _parts(dataset: Dataset, quick: bool, jobs: int) -> Iterator[Findings]:
@@ -124,11 +126,14 @@ def _summary(dataset: Dataset, found: Findings) -> dict:
     classes = {name: {"boxes": found.boxes[k], "tracks": found.tracks[k]}
                for k, name in enumerate(dataset.classes, 1)}
     counts = {name: found.counts[name] for name in (
-        "clips", "frames", "empty", "boxes", "untracked", "ignored")}
+        "clips", "frames", "empty", "boxes", "generated", "untracked", "ignored")}
     if not _annotated(dataset):
         found.note("split without annotations", f"{dataset.split}: its frames were looked at only")
     elif absent := [name for name, count in classes.items() if not count["boxes"]]:
         found.note("class without an object", f"{dataset.split}: {', '.join(absent)}")
+    if generated := counts["generated"]:
+        found.note("box that was not drawn but interpolated", f"{dataset.split}: {generated} of "
+                   f"{counts['boxes']} boxes; the official evaluation leaves their frames out")
     if counts["untracked"]:
         found.note("object without a track", f"{dataset.split}: {counts['untracked']} of "
                    f"{counts['boxes']} boxes; losses that compare frames do without them")

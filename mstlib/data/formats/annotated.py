@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mstlib.config import MSTError
-from mstlib.data.frames import frame_files
+from mstlib.data.images import frame_files
 from mstlib.progress import progress
 
 QUALITY = 95  # of the JPEG files, 1..95: what is lost is below the noise of a video
@@ -20,7 +20,7 @@ QUALITY = 95  # of the JPEG files, 1..95: what is lost is below the noise of a v
 
 @dataclass(frozen=True)
 class Box:
-    """An object in one frame, with the frame and track number of its source."""
+    """An object in one frame, with the frame, track and line number of its source."""
 
     frame: int
     track: int                                  # -1: the source has no tracks
@@ -28,6 +28,7 @@ class Box:
     corners: tuple[float, float, float, float]  # x1 y1 x2 y2, pixels
     occluded: bool = False
     ignored: bool = False                       # a region whose content is not annotated
+    line: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,11 @@
 """COCO-VID: one JSON file a split, the COCO format with `videos`, as mmtracking writes it.
 
-For custom data, and for every data set that somebody has converted to it already. Top level:
-`videos` (id, name), `images` (id, video_id, frame_id from 0, file_name, height, width),
-`annotations` (id, image_id, category_id, instance_id, bbox x y w h, iscrowd, ignore, occluded) and
-`categories` (id, name). The file is parsed once, when the split is opened.
+For custom data, and for every data set that somebody has converted to it already; not part of the
+paper. `coco_json.py` says what an entry must be. The file is parsed once, when a split is opened.
 """
 
-import json
-from collections import defaultdict
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +14,13 @@ from numpy import ndarray as Array
 
 from mstlib.config import MSTError
 from mstlib.data.clip import Target
-from mstlib.data.dataset import BadFile, Dataset
+from mstlib.data.dataset import BadFile, Dataset, Fault
+from mstlib.data.formats.coco_json import images_by_clip, labels_of, load, wrong_annotation
+from mstlib.data.formats.lists import missing_frames
 from mstlib.data.frames import FileClip
 
 SPLITS = ("train", "val", "test")
-FIELDS = {  # of each list: field -> its types, with None where the field may be missing
-    "videos": {"id": int | str, "name": str | None},
-    "images": {"id": int | str, "file_name": str, "video_id": int | str | None,
-               "frame_id": int | None, "height": int | None, "width": int | None},
-    "annotations": {"id": int | str, "image_id": int | str, "category_id": int | str, "bbox": list,
-                    "instance_id": int | None},
-    "categories": {"id": int, "name": str},
-}
-IMAGES = (".", "{split}", "data", "data/{split}", "images", "Data/VID")  # where frames may lie
+IMAGES = (".", "{split}", "data", "data/{split}", "images", "Data/VID", "Data/DET")
 
 
 @dataclass(frozen=True)
@@ -37,12 +28,14 @@ class CocoClip(FileClip):
     """A video of a COCO-VID file. The rows of frame t are starts[t] to starts[t + 1]."""
 
     name: str
-    folder: Path
+    source: Path                 # the JSON file
+    folder: Path                 # of the images
     files: tuple[str, ...]
     sizes: Array                 # (T, 2) height and width, 0 where the file does not say
     starts: Array                # (T + 1,)
-    rows: dict[str, Array]       # box (N, 4) xyxy, label, id, occluded, ignored
+    rows: dict[str, Array]       # box (N, 4) xyxy, label, id, occluded, ignored, entry
     references: tuple[int, ...] | None = None
+    damaged: dict[int, tuple[str, ...]] = field(default_factory=dict)  # frame -> what is wrong
 
     def __len__(self) -> int:
         return len(self.files)
@@ -50,11 +43,20 @@ class CocoClip(FileClip):
     def path(self, t: int) -> Path:
         return self.folder / self.files[t]
 
-    def size(self, t: int) -> tuple[int, int]:
+    def where(self, t: int, k: int | None = None) -> str:
+        if k is None:
+            return str(self.path(t))
+        here = slice(self.starts[t], self.starts[t + 1])
+        entries = self.rows["entry"][here][~self.rows["ignored"][here]]
+        return f"{self.source}: annotations[{entries[k]}]"
+
+    def stated(self, t: int) -> tuple[int, int] | None:
         height, width = self.sizes[t].tolist()
-        return (height, width) if height and width else super().size(t)
+        return (height, width) if height and width else None
 
     def annotated(self, t: int) -> Target:
+        if t in self.damaged:
+            raise BadFile(*self.damaged[t])
         now = {name: torch.from_numpy(column[self.starts[t] : self.starts[t + 1]])
                for name, column in self.rows.items()}
         here, away = ~now["ignored"], now["ignored"]
@@ -78,134 +80,63 @@ def json_files(root: Path, split: str) -> list[Path]:
 def open_coco_vid(root: Path, split: str) -> Dataset:
     """The clips of a COCO-VID file; images without a video are one-frame clips.
 
-    Raises BadFile naming the file and the entry if the JSON is cut short or an entry does not fit.
+    BadFile naming file and entry if the JSON is cut short, or if videos, images or categories are
+    not what they should be. A frame with a wrong annotation cannot be read, and is a fault.
     """
     path, *others = json_files(root, split)
     if others:
         raise MSTError(f"{root}: which is the {split} split, {path.name} or {others[0].name}? "
                        "Give the JSON file itself")
-    data = _load(path)
-    labels, classes = _categories(path, data["categories"])
-    clips = _images_by_clip(path, data)
+    data = load(path)
+    labels, classes = labels_of(path, data["categories"])
+    clips = images_by_clip(path, data)
+    if not data["annotations"]:
+        warnings.warn(f"{path}: has no annotation, so every image shows nothing", stacklevel=2)
     order = [image for _, images in clips for image in images]
-    rows = _rows(path, data["annotations"], {i["id"]: k for k, i in enumerate(order)}, labels)
+    place = {image["id"]: n for n, image in enumerate(order)}
     folder = _image_folder(path, root, split, [image["file_name"] for image in order])
+    faults, damaged = _damage(path, data["annotations"], place, labels)
+    rows = _rows(data["annotations"], place, labels)
     made, first = [], 0
     for name, images in clips:
-        made.append(_clip(name, folder, images, rows, first))
+        made.append(_clip(name, path, folder, images, rows, first, damaged))
         first += len(images)
-    return Dataset("coco-vid", split, classes, made)
+    faults += missing_frames((f"{path}: images[{k}]", str(folder / image["file_name"]))
+                             for k, image in enumerate(data["images"]))
+    return Dataset("coco-vid", split, classes, made, tuple(faults))
 
 
-def _load(path: Path) -> dict:
-    """The JSON file with its four lists (`videos` may be missing); BadFile if it is not that."""
-    try:
-        data = json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
-        raise BadFile(f"{path}:{error.lineno}: not whole JSON ({error.msg}, column {error.colno}); "
-                      "write or copy it anew") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"{path}: cannot be read ({error})") from error
-    if not isinstance(data, dict):
-        raise BadFile(f"{path}: COCO-VID is a JSON object, this is a {type(data).__name__}")
-    data.setdefault("videos", [])
-    for kind, fields in FIELDS.items():
-        if not isinstance(data.get(kind), list):
-            raise BadFile(f"{path}: has no list '{kind}'")
-        _check(path, kind, data[kind], fields)
-    return data
+def _damage(path: Path, entries: list, place: dict, labels: dict
+            ) -> tuple[list[Fault], dict[int, tuple[str, ...]]]:
+    """A fault for each wrong annotation, which is taken out of the list; what is wrong by image."""
+    faults, damaged = [], {}
+    for k, entry in enumerate(entries):
+        if wrong := wrong_annotation(entry, place, labels):
+            line = f"{path}: annotations[{k}]: {wrong.line}"
+            faults.append(Fault(wrong.kind, line))
+            entries[k] = None
+            image = entry.get("image_id") if isinstance(entry, dict) else None
+            if isinstance(image, int | str) and image in place:
+                damaged[place[image]] = (*damaged.get(place[image], ()), line)
+    return faults, damaged
 
 
-def _check(path: Path, kind: str, entries: list, fields: dict[str, object]) -> None:
-    """BadFile naming the first entry of a list that has not the fields it should have."""
-    try:
-        if all(isinstance(e.get(name), types) for name, types in fields.items() for e in entries):
-            return
-    except AttributeError:
-        pass  # an entry is no object: found below
-    k = next(k for k, e in enumerate(entries) if not isinstance(e, dict)
-             or not all(isinstance(e.get(name), types) for name, types in fields.items()))
-    needs = ", ".join(f"{name} ({getattr(types, '__name__', types)})"
-                      for name, types in fields.items())
-    raise BadFile(f"{path}: {kind}[{k}] must have {needs}; got {repr(entries[k])[:100]}")
-
-
-def _categories(path: Path, categories: list[dict]) -> tuple[dict[int, int], tuple[str, ...]]:
-    """Category id -> label, and class names: categories in the order of their ids."""
-    ordered = sorted(categories, key=lambda category: category["id"])
-    labels = {category["id"]: k for k, category in enumerate(ordered, 1)}
-    if len(labels) < len(ordered) or not ordered:
-        raise BadFile(f"{path}: categories need ids of their own, got {[c['id'] for c in ordered]}")
-    return labels, tuple(str(category["name"]) for category in ordered)
-
-
-def _images_by_clip(path: Path, data: dict) -> list[tuple[str, list[dict]]]:
-    """(name, images in order) of each clip; a frame number or image id may come once only."""
-    names = {video["id"]: video.get("name") or str(video["id"]) for video in data["videos"]}
-    clips, seen = defaultdict(list), set()
-    for image in data["images"]:
-        video = image.get("video_id")
-        if image["id"] in seen:
-            raise BadFile(f"{path}: image {image['id']} is there twice")
-        if video is not None and video not in names:
-            raise BadFile(f"{path}: image {image['id']} is of video {video}, which is not listed")
-        seen.add(image["id"])
-        clips[("image", image["id"]) if video is None else ("video", video)].append(image)
-    return [(names[key] if kind == "video" else images[0]["file_name"], _in_order(path, images))
-            for (kind, key), images in clips.items()]
-
-
-def _in_order(path: Path, images: list[dict]) -> list[dict]:
-    """The images of a video by frame_id, in the order of the file where they have none."""
-    numbers = [k if (n := image.get("frame_id")) is None else n for k, image in enumerate(images)]
-    if len(set(numbers)) < len(numbers):
-        again = next(n for k, n in enumerate(numbers) if n in numbers[:k])
-        raise BadFile(f"{path}: video {images[0].get('video_id')} has frame_id {again} twice")
-    return [images[k] for k in sorted(range(len(images)), key=numbers.__getitem__)]
-
-
-def _rows(path: Path, entries: list[dict], place: dict[int, int], labels: dict[int, int]
-          ) -> dict[str, Array]:
+def _rows(entries: list[dict | None], place: dict, labels: dict) -> dict[str, Array]:
     """All annotations as columns, by image: what `CocoClip.rows` has, and image (its place)."""
-    for entry in entries:
-        if entry["image_id"] not in place:
-            raise _bad(path, entry, f"image {entry['image_id']} is not listed")
-        if entry["category_id"] not in labels:
-            raise _bad(path, entry, f"category {entry['category_id']} is not listed")
-    tracks = [-1 if (i := entry.get("instance_id")) is None else i for entry in entries]
-    flags = {name: np.array([bool(entry.get(name)) for entry in entries], dtype=bool)
+    kept = [(k, entry) for k, entry in enumerate(entries) if entry is not None]
+    tracks = [-1 if (i := entry.get("instance_id")) is None else i for _, entry in kept]
+    flags = {name: np.array([(entry.get(name) or 0) > 0 for _, entry in kept], dtype=bool)
              for name in ("iscrowd", "ignore", "occluded")}
-    image = np.array([place[entry["image_id"]] for entry in entries], dtype=np.int64)
-    label = np.array([labels[entry["category_id"]] for entry in entries], dtype=np.int64)
-    columns = {"image": image, "box": _boxes(path, entries), "label": label,
+    image = np.array([place[entry["image_id"]] for _, entry in kept], dtype=np.int64)
+    boxes = np.array([entry["bbox"] for _, entry in kept], dtype=np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    columns = {"image": image, "box": boxes.astype(np.float32),
+               "label": np.array([labels[e["category_id"]] for _, e in kept], dtype=np.int64),
                "id": np.array(tracks, dtype=np.int64), "occluded": flags["occluded"],
-               "ignored": flags["iscrowd"] | flags["ignore"]}
+               "ignored": flags["iscrowd"] | flags["ignore"],
+               "entry": np.array([k for k, _ in kept], dtype=np.int64)}
     order = np.argsort(image, kind="stable")
     return {name: column[order] for name, column in columns.items()}
-
-
-def _boxes(path: Path, entries: list[dict]) -> Array:
-    """(N, 4) float32 xyxy; BadFile at a box that is not four finite numbers with an area."""
-    try:
-        boxes = np.array([entry["bbox"] for entry in entries] or np.zeros((0, 4)), dtype=np.float64)
-        if boxes.shape != (len(entries), 4):
-            raise ValueError(boxes.shape)
-        bad = ~np.isfinite(boxes).all(axis=1) | (boxes[:, 2:] <= 0).any(axis=1)
-    except (TypeError, ValueError, OverflowError):
-        bad = np.array([not _is_box(entry["bbox"]) for entry in entries])
-    if bad.any():
-        wrong = entries[int(bad.argmax())]
-        raise _bad(path, wrong, "bbox must be x, y and a positive width and height, "
-                                f"got {wrong['bbox']!r}")
-    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1).astype(np.float32)
-
-
-def _is_box(bbox: list) -> bool:
-    return len(bbox) == 4 and all(isinstance(v, int | float) and abs(v) < 1e9 for v in bbox)
-
-
-def _bad(path: Path, entry: dict, what: str) -> BadFile:
-    return BadFile(f"{path}: annotation {entry['id']}: {what}")
 
 
 def _image_folder(path: Path, root: Path, split: str, names: list[str]) -> Path:
@@ -220,13 +151,14 @@ def _image_folder(path: Path, root: Path, split: str, names: list[str]) -> Path:
                   f"{', '.join(str(folder / name) for folder in tried for name in names[:1])}")
 
 
-def _clip(name: str, folder: Path, images: list[dict], rows: dict[str, Array], first: int
-          ) -> CocoClip:
+def _clip(name: str, path: Path, folder: Path, images: list[dict], rows: dict[str, Array],
+          first: int, damaged: dict[int, tuple[str, ...]]) -> CocoClip:
     """The clip of images number `first` and on."""
     starts = np.searchsorted(rows["image"], np.arange(first, first + len(images) + 1))
     here = slice(starts[0], starts[-1])
     mine = {k: column[here] for k, column in rows.items() if k != "image"}
     marked = tuple(t for t, image in enumerate(images) if image.get("is_vid_train_frame"))
     sizes = np.array([(image.get("height") or 0, image.get("width") or 0) for image in images])
-    return CocoClip(name, folder, tuple(image["file_name"] for image in images), sizes,
-                    starts - starts[0], mine, marked or None)
+    bad = {t: damaged[first + t] for t in range(len(images)) if first + t in damaged}
+    return CocoClip(name, path, folder, tuple(image["file_name"] for image in images), sizes,
+                    starts - starts[0], mine, marked or None, bad)

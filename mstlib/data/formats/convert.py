@@ -18,7 +18,7 @@ from mstlib.data.formats.annotated import Video, files_of
 from mstlib.data.formats.coco_vid import SPLITS
 from mstlib.data.formats.cvat import cvat_sources, read_cvat
 from mstlib.data.formats.mot import mot_sources, read_mot
-from mstlib.data.frames import image_size
+from mstlib.data.images import image_size
 from mstlib.fileio import write_json
 
 FORMATS = ("cvat", "mot")
@@ -86,7 +86,11 @@ def _name(images: Path) -> str:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keep other processes from reading a file of the folder that is about to be replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MSTError(f"{folder}: cannot be made ({error.strerror}); give --out another folder"
+                       ) from None
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -181,8 +185,8 @@ def _entries(video: Video, places: dict[int, tuple[int, int, int]], classes: dic
     entries = []
     for box in sorted(video.boxes, key=lambda box: (box.frame, box.track)):
         if box.frame not in places:
-            raise MSTError(f"{video.source}: a box in frame {box.frame} (counted from 0), but "
-                           f"there are {len(places)} frames")
+            raise MSTError(f"{video.source}:{box.line}: a box in frame {box.frame} (counted from "
+                           f"0), but there are {len(places)} frames; give all images of the video")
         image, height, width = places[box.frame]
         x1, x2 = (min(max(x, 0), width) for x in box.corners[::2])
         y1, y2 = (min(max(y, 0), height) for y in box.corners[1::2])

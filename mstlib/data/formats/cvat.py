@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mstlib.config import MSTError
 from mstlib.data.formats.annotated import Box, Video, named
+from mstlib.data.frames import FARTHEST
 
 OTHER_SHAPES = ("polygon", "polyline", "points", "ellipse", "cuboid", "skeleton", "mask")
 
@@ -40,11 +41,17 @@ def read_cvat(path: Path) -> Video:
     """
     root, lines = _parse(path)
     frames, size = _extent(path, root, lines)
-    boxes = []
+    names = tuple(filter(None, (label.findtext("name", "") for label in root.iter("label"))))
+    boxes, seen = [], set()
     for track in root.findall("track"):
+        where, ident, label = f"{path}:{lines[track]}", track.get("id"), track.get("label")
+        if ident in seen:
+            raise MSTError(f"{where}: track {ident} is there twice")
+        if names and label not in names:
+            raise MSTError(f"{where}: label '{label}' is none of the task's: {', '.join(names)}")
+        seen.add(ident)
         boxes += _boxes(path, track, lines, frames)
-    names = [label.findtext("name", "") for label in root.iter("label")]
-    return Video(path, boxes, tuple(filter(None, names)), frames, size)
+    return Video(path, boxes, names, frames, size)
 
 
 def _parse(path: Path) -> tuple[ET.Element, dict[ET.Element, int]]:
@@ -104,7 +111,7 @@ def _boxes(path: Path, track: ET.Element, lines: dict, frames: range | None) -> 
             raise MSTError(f"{path}:{line}: track {ident} has two boxes in frame {frame}")
     for frame, box, occluded, line in _dense(listed):
         if frames is None or frame in frames:
-            yield Box(frame, int(ident), label, box, occluded)
+            yield Box(frame, int(ident), label, box, occluded, line=line)
         elif not frames.start <= frame < frames.stop:
             raise MSTError(f"{path}:{line}: frame {frame}, but the task has frames {frames.start} "
                            f"to {frames[-1] if frames else frames.start}")
@@ -112,14 +119,19 @@ def _boxes(path: Path, track: ET.Element, lines: dict, frames: range | None) -> 
 
 def _shape(path: Path, line: int, shape: ET.Element) -> tuple:
     """A listed box: frame, (x1, y1, x2, y2) or None if outside, occluded, line."""
-    names = ("frame", "xtl", "ytl", "xbr", "ybr")
-    frame, *box = (_number(path, line, name, shape.get(name)) for name in names)
-    if shape.get("outside") == "1":
+    names = ("frame", "outside", "occluded", "xtl", "ytl", "xbr", "ybr")
+    frame, outside, occluded, *box = (
+        _number(path, line, name, shape.get(name, "0" if name in names[1:3] else None))
+        for name in names)
+    if frame < 0 or frame % 1 or not {outside, occluded} <= {0, 1}:
+        raise MSTError(f"{path}:{line}: frame must be a whole number, outside and occluded 0 or 1, "
+                       f"got {frame:g}, {outside:g}, {occluded:g}")
+    if outside:
         return int(frame), None, False, line
     if not (box[0] < box[2] and box[1] < box[3]):
         raise MSTError(f"{path}:{line}: a box has no area, xtl ytl xbr ybr are {box}")
     turn = math.radians(_number(path, line, "rotation", shape.get("rotation", "0")))
-    return int(frame), _upright(box, turn), shape.get("occluded") == "1", line
+    return int(frame), _upright(box, turn), occluded == 1, line
 
 
 def _upright(box: list[float], turn: float) -> tuple[float, ...]:
@@ -149,6 +161,6 @@ def _number(path: Path, line: int, name: str, text: str | None) -> float:
         value = float(text)
     except (TypeError, ValueError):
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) < FARTHEST:
         raise MSTError(f"{path}:{line}: {name} is not a number: '{text}'") from None
     return value

@@ -8,7 +8,7 @@ palette masks whose index is the object).
 """
 
 import json
-import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,11 @@ import torch
 from numpy import ndarray as Array
 
 from mstlib.data.clip import Target
-from mstlib.data.dataset import BadFile, Dataset
-from mstlib.data.formats.imagenet import CLASSES
-from mstlib.data.frames import FileClip, frame_files, open_image
+from mstlib.data.dataset import BadFile, Dataset, Fault
+from mstlib.data.formats.imagenet_xml import CLASSES
+from mstlib.data.formats.lists import BAD_LINE, NO_VIDEO, missing_frames, numbered_lines
+from mstlib.data.frames import FileClip
+from mstlib.data.images import frame_files, image_size, open_image
 
 # Objects of each sequence of 2016 and of 2017 train and val that are of a VID class, by their index
 # in the masks of 2017; after davis_semantics.json of the release. Riders, poles, ... are no object.
@@ -66,13 +68,27 @@ class DavisClip(FileClip):
         """The mask of frame t."""
         return self.root / "Annotations" / "480p" / self.name / f"{self.frames[t]}.png"
 
+    def where(self, t: int, k: int | None = None) -> str:
+        return str(self.mask(t))
+
+    def stated(self, t: int) -> tuple[int, int] | None:
+        """(H, W) of the mask, None where it cannot be read."""
+        try:
+            return image_size(self.mask(t))
+        except BadFile:
+            return None
+
     def annotated(self, t: int) -> Target:
-        return boxes_of(read_mask(self.mask(t)), self.labels)
+        return boxes_of(read_mask(self.mask(t), indexed=0 not in self.labels), self.labels)
 
 
-def read_mask(path: Path) -> Array:
-    """(H, W) mask: palette index, or grey value (0 is background); BadFile as `read_image`."""
+def read_mask(path: Path, indexed: bool) -> Array:
+    """(H, W) mask: palette index or grey value, 0 is background; BadFile as `read_image`, and if it
+    is no PNG file or, of an indexed mask, if its pixels are colours instead of numbers."""
     image = open_image(path)
+    if image.format != "PNG" or indexed and image.mode not in ("P", "L"):
+        raise BadFile(f"{path}: a {image.format} file of mode {image.mode}, but masks are PNG files"
+                      f"{' of palette indices' if indexed else ''}; extract it anew")
     return np.array(image if image.mode == "P" else image.convert("L"))
 
 
@@ -113,26 +129,43 @@ def splits(root: Path) -> tuple[str, ...]:
 def open_davis(root: Path, split: str) -> Dataset:
     """The sequences of a split that show a class of VID, of 2017 if its lists are there.
 
-    Sequences without such a class, and those that are listed but not on disk, are left out with
-    one warning that counts both. BadFile if a list or davis_semantics.json is damaged.
+    BadFile if davis_semantics.json is damaged.
     """
     year = "2017" if _lists(root).name == "2017" else "2016"
-    listed = _sequences(_lists(root) / f"{split}.txt")
+    listed, faults = _sequences(_lists(root) / f"{split}.txt")
     objects = _objects(root) if year == "2017" else OBJECTS
-    known = [name for name in listed if objects.get(name)]
-    there = [name for name in known if (root / "JPEGImages" / "480p" / name).is_dir()]
-    if len(there) < len(listed):
-        warnings.warn(f"{root}: {len(there)} of {len(listed)} {split} sequences are read; "
-                      f"{len(listed) - len(known)} show no class of ImageNet VID, "
-                      f"{len(known) - len(there)} are missing on disk", stacklevel=2)
-    clips = []
-    for name in there:
+    clips, left_out = [], []
+    for name, lines in listed.items():
+        folder = root / "JPEGImages" / "480p" / name
+        if not objects.get(name):
+            left_out.append(f"{lines[0][0]}: {name} shows no class of ImageNet VID"
+                            f"{'' if folder.is_dir() else ' (and is not on disk)'}")
+            continue
         labels = {k: CLASSES.index(c) + 1 for k, c in objects[name].items()}
-        labels = labels if year == "2017" else {0: next(iter(labels.values()))}
-        frames = listed[name] or [Path(f).stem for f in frame_files(
-            root / "JPEGImages" / "480p" / name)]
-        clips.append(DavisClip(name, root, tuple(frames), labels))
-    return Dataset(f"davis-{year}", split, CLASSES, clips)
+        try:
+            clips.append(_clip(root, name, [frame for _, frame in lines if frame],
+                               labels if year == "2017" else {0: next(iter(labels.values()))}))
+            faults += missing_frames(_files(clips[-1], lines))
+        except BadFile as error:
+            faults.append(Fault(NO_VIDEO, f"{lines[0][0]}: {error}"))
+    return Dataset(f"davis-{year}", split, CLASSES, clips, tuple(faults), tuple(left_out))
+
+
+def _clip(root: Path, name: str, frames: list[str], labels: dict[int, int]) -> DavisClip:
+    """A sequence; where no frames are listed, those that have an image or a mask: one without the
+    other is missed when it is read. BadFile if there is no image."""
+    images, masks = (root / part / "480p" / name for part in ("JPEGImages", "Annotations"))
+    files = {*frame_files(images), *(frame_files(masks) if masks.is_dir() else ())}
+    stems = sorted({Path(file).stem for file in files})
+    return DavisClip(name, root, tuple(frames or stems), labels)
+
+
+def _files(clip: DavisClip, lines: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Where each listed frame is listed, with its image, and with its mask."""
+    for t, (where, frame) in enumerate(lines):
+        if frame:
+            yield where, str(clip.path(t))
+            yield where, str(clip.mask(t))
 
 
 def _lists(root: Path) -> Path:
@@ -141,24 +174,37 @@ def _lists(root: Path) -> Path:
     return newer if newer.is_dir() else root / "ImageSets" / "480p"
 
 
-def _sequences(path: Path) -> dict[str, list[str]]:
-    """Sequence -> listed frames; none are listed in 2017, where a line is a name."""
-    sequences: dict[str, list[str]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"{path}: cannot be read ({error})") from error
-    for number, line in enumerate(lines, 1):
-        words = line.split()
-        if len(words) == 1 and "/" not in words[0]:
-            sequences.setdefault(words[0], [])
-        elif len(words) == 2 and words[0].count("/") >= 2:
-            image = Path(words[0])
-            sequences.setdefault(image.parent.name, []).append(image.stem)
-        elif words:
-            raise BadFile(f"{path}:{number}: expected an image and its mask, or the name of a "
-                          f"sequence, got '{line.strip()}'")
-    return sequences
+def _sequences(path: Path) -> tuple[dict[str, list[tuple[str, str]]], list[Fault]]:
+    """Sequence -> where it is listed, and the frame listed there; what is wrong with the list.
+
+    In 2017, where a line is the name of a sequence, the frame is empty.
+    """
+    sequences: dict[str, list[tuple[str, str]]] = {}
+    place_of, expected = (_place_2017, "expected the name of a sequence") if (
+        path.parent.name == "2017") else (_place_2016, "expected an image and its mask")
+    faults, seen = [], set()
+    for number, line in numbered_lines(path):
+        where, place = f"{path}:{number}", place_of(line.split())
+        if place is None or place in seen:
+            what = "listed already" if place else expected
+            faults.append(Fault(BAD_LINE, f"{where}: {what}, got '{line}'"))
+            continue
+        seen.add(place)
+        sequences.setdefault(place[0], []).append((where, place[1]))
+    if not sequences and not faults:
+        faults.append(Fault(BAD_LINE, f"{path}: names nothing"))
+    return sequences, faults
+
+
+def _place_2016(words: Sequence[str]) -> tuple[str, str] | None:
+    """Sequence and frame of a line that names an image and its mask; None if it does not."""
+    parts = [Path(word).with_suffix("").parts[-2:] for word in words]
+    return parts[0] if len(parts) == 2 and len(parts[0]) == 2 and parts[0] == parts[1] else None
+
+
+def _place_2017(words: Sequence[str]) -> tuple[str, str] | None:
+    """The sequence of a line, and no frame; None if it is no name."""
+    return (words[0], "") if len(words) == 1 and "/" not in words[0] else None
 
 
 def _objects(root: Path) -> dict[str, dict[int, str]]:
@@ -167,7 +213,7 @@ def _objects(root: Path) -> dict[str, dict[int, str]]:
     if not path.is_file():
         return OBJECTS
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = json.loads(path.read_text(encoding="utf-8-sig"))
         named = {name: {int(k): SAME.get(c, c) for k, c in objects.items()}
                  for name, objects in plain.items()}
     except (OSError, ValueError, AttributeError, TypeError) as error:

@@ -5,11 +5,11 @@ and y are the upper left corner in pixels. Not part of the paper: see docs/own-v
 """
 
 import configparser
-import math
 from pathlib import Path
 
 from mstlib.config import MSTError
 from mstlib.data.formats.annotated import Box, Video, named
+from mstlib.data.frames import FARTHEST
 
 COLUMNS = ("frame", "id", "x", "y", "width", "height", "confidence", "class", "visibility")
 VISIBLE = 0.5  # an object of which less is visible counts as occluded
@@ -39,13 +39,20 @@ def read_mot(path: Path, classes: tuple[str, ...] = ()) -> Video:
     region to ignore, id -1 an object without a track.
     """
     labels = path.with_name("labels.txt")
-    classes = classes or tuple(_lines(labels) if labels.exists() else ())
+    classes = classes or tuple(
+        "\n".join(map(str.strip, _lines(labels) if labels.exists() else ())).strip().splitlines())
     frames, size = _seqinfo(_sequence(path) / "seqinfo.ini")
     boxes: dict[object, Box] = {}
+    columns = 0
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
-        box = _box(f"{path}:{number}", line, classes)
+        count = line.count(",") + 1
+        columns = columns or count
+        if count != columns:
+            raise MSTError(f"{path}:{number}: {count} columns, but {columns} in the lines before: "
+                           f"'{line.strip()}'; is the file cut short?")
+        box = _box(path, number, line, classes)
         if frames is not None and box.frame not in frames:
             raise MSTError(f"{path}:{number}: frame {box.frame + 1}, but seqinfo.ini has seqLength="
                            f"{len(frames)}")
@@ -62,15 +69,19 @@ def _sequence(path: Path) -> Path:
     return folder.parent if folder.name == "gt" else folder
 
 
-def _box(where: str, line: str, classes: tuple[str, ...]) -> Box:
-    """The box of one line; what stands in columns after the sixth may be missing."""
+def _box(path: Path, number: int, line: str, classes: tuple[str, ...]) -> Box:
+    """The box of one line; what stands in columns after the sixth may be missing, and in the files
+    of 2015 there is a tenth."""
+    where = f"{path}:{number}"
     try:
+        if line.count(",") > len(COLUMNS):
+            raise ValueError(line)
         row = dict(zip(COLUMNS, map(float, line.split(",")), strict=False))
         frame, track, x, y, w, h = (row[name] for name in COLUMNS[:6])
     except (ValueError, KeyError):
         raise MSTError(f"{where}: not a line of gt.txt (frame,id,x,y,width,height,...): "
                        f"'{line.strip()}'") from None
-    if not all(map(math.isfinite, row.values())) or min(w, h) <= 0:
+    if not all(abs(value) < FARTHEST for value in row.values()) or min(w, h) <= 0:
         raise MSTError(f"{where}: a box needs finite numbers and a positive width and height: "
                        f"'{line.strip()}'")
     if frame < 1 or frame % 1 or track % 1:
@@ -79,7 +90,7 @@ def _box(where: str, line: str, classes: tuple[str, ...]) -> Box:
     ignored, seen = row.get("confidence", 1) == 0, row.get("visibility", 1)
     label = "" if ignored else _label(where, row.get("class", -1), classes)
     return Box(int(frame) - 1, max(int(track), -1), label, (x, y, x + w, y + h),
-               0 <= seen < VISIBLE, ignored)
+               0 <= seen < VISIBLE, ignored, number)
 
 
 def _label(where: str, number: float, classes: tuple[str, ...]) -> str:
@@ -91,6 +102,8 @@ def _label(where: str, number: float, classes: tuple[str, ...]) -> str:
     if number not in range(1, len(classes) + 1):
         raise MSTError(f"{where}: class {number:g}, but there are names for 1 to {len(classes)}: "
                        f"{', '.join(classes)}")
+    if not classes[int(number) - 1]:
+        raise MSTError(f"{where}: class {number:g} has no name: a blank line in labels.txt")
     return classes[int(number) - 1]
 
 

@@ -2,13 +2,12 @@
 
 Images UAV-benchmark-M/M0101/img000001.jpg, annotations M0101_gt_whole.txt (objects, a line each:
 frame, id, x, y, w, h, out-of-view, occlusion, class) and M0101_gt_ignore.txt (regions, the same
-columns) in UAV-benchmark-MOTD_v1.0/GT. Occlusion is 1 none, 2 large, 3 medium, 4 small; class is
-1 car, 2 truck, 3 bus. The benchmark scores vehicles as one class: that is a matter of evaluation,
-the clips keep the three.
+columns) in UAV-benchmark-MOTD_v1.0/GT. Out-of-view is 1 none, 2 medium, 3 small; occlusion 1 none,
+2 large, 3 medium, 4 small; class 1 car, 2 truck, 3 bus. The benchmark scores vehicles as one class:
+that is a matter of evaluation, the clips keep the three.
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,12 +16,14 @@ import torch
 from torch import Tensor
 
 from mstlib.data.clip import Target
-from mstlib.data.dataset import BadFile, Dataset
-from mstlib.data.frames import FileClip, last_number
+from mstlib.data.dataset import BadFile, Dataset, Fault
+from mstlib.data.formats.lists import NO_VIDEO, numbered_lines
+from mstlib.data.frames import FARTHEST, FileClip
+from mstlib.data.images import last_number
 
 CLASSES = ("car", "truck", "bus")
 OCCLUDED = torch.tensor([2.0, 3.0], dtype=torch.float64)  # large and medium: 30 % and more hidden
-NONE = torch.zeros(0, 9, dtype=torch.float64)
+NONE = torch.zeros(0, 10, dtype=torch.float64)
 IMAGE = "img{:06d}.jpg"  # from 1
 COLUMNS = "frame,id,x,y,w,h,out-of-view,occlusion,class"
 # The official split, 30 and 20 sequences: what M_attr/train and M_attr/test of the release hold.
@@ -52,14 +53,24 @@ class UavdtClip(FileClip):
     def path(self, t: int) -> Path:
         return self.folder / IMAGE.format(t + 1)
 
+    def annotation(self, t: int) -> Path:
+        """The file of objects, of all frames."""
+        return self.truth / f"{self.name}_gt_whole.txt"
+
+    def where(self, t: int, k: int | None = None) -> str:
+        path = self.annotation(t)
+        return str(self.path(t)) if k is None else f"{path}:{int(self._rows(path)[t][k, 9])}"
+
     def annotated(self, t: int) -> Target:
-        objects, regions = (
-            read_rows(self.truth / f"{self.name}_gt_{kind}.txt", len(self), kind == "whole")
-            for kind in ("whole", "ignore"))
-        objects, regions = objects.get(t, NONE), regions.get(t, NONE)
-        occluded = torch.isin(objects[:, 7], OCCLUDED)
-        return Target.of(_xyxy(objects), objects[:, 8].long(), objects[:, 1].long(), occluded,
-                         _xyxy(regions))
+        objects = self._rows(self.annotation(t)).get(t, NONE)
+        ignored = self.truth / f"{self.name}_gt_ignore.txt"
+        regions = (self._rows(ignored) if ignored.exists() else {}).get(t, NONE)
+        return Target.of(_xyxy(objects), objects[:, 8].long(), objects[:, 1].long(),
+                         torch.isin(objects[:, 7], OCCLUDED), _xyxy(regions))
+
+    def _rows(self, path: Path) -> dict[int, Tensor]:
+        changed = path.stat().st_mtime_ns if path.is_file() else 0
+        return read_rows(path, len(self), path.name.endswith("_whole.txt"), changed)
 
 
 def _xyxy(rows: Tensor) -> Tensor:
@@ -68,48 +79,55 @@ def _xyxy(rows: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=128)  # both files of all sequences of a split, once in a process
-def read_rows(path: Path, length: int, objects: bool) -> dict[int, Tensor]:
-    """The rows (N, 9) of an annotation file by frame, from 0, of a sequence of `length` frames.
+def read_rows(path: Path, length: int, objects: bool, changed: int = 0) -> dict[int, Tensor]:
+    """The rows of an annotation file by frame, from 0: (N, 10), the nine columns and the line.
 
-    objects: the file of objects; else that of ignored regions, which may be missing and has no
-    classes and may be empty. BadFile names file and line where there are not nine finite numbers,
-    a box has no area, or frame, id or class is not what it can be.
+    length: of the sequence. objects: the file of objects; else that of ignored regions, which have
+    no class. changed: when the file was; another time, another file to the cache. BadFile names the
+    file and each line that is not nine finite numbers, or where frame, id, class or a flag is not
+    what it can be, or a box has no area.
     """
-    if not objects and not path.exists():
-        return {}
     rows: dict[int, list[list[float]]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"{path}: cannot be read ({error})") from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                row = _row(line, length, objects)
-            except ValueError as error:
-                raise BadFile(f"{path}:{number}: {error}, got '{line.strip()}'") from error
-            rows.setdefault(int(row[0]) - 1, []).append(row)
+    faults = []
+    for number, line in numbered_lines(path):
+        try:
+            row = _row(line, length, objects)
+            rows.setdefault(int(row[0]) - 1, []).append([*row, number])
+        except ValueError as error:
+            faults.append(f"{path}:{number}: {error}, got '{line}'")
+    if faults:
+        raise BadFile(*faults)
     return {t: torch.tensor(rows[t], dtype=torch.float64) for t in rows}
 
 
 def _row(line: str, length: int, objects: bool) -> list[float]:
     """The numbers of a line; ValueError says what is wrong with them."""
-    words = line.rstrip(", \t").split(",")
+    words = line.rstrip(", ").split(",")
     if len(words) != 9:
         raise ValueError(f"expected 9 columns {COLUMNS}, not {len(words)}")
     try:
         row = [float(word) for word in words]
     except ValueError:
         raise ValueError(f"expected numbers, 9 columns {COLUMNS}") from None
-    if not all(map(math.isfinite, row)) or row[0] % 1 or row[1] % 1 or row[0] < 1:
-        raise ValueError("numbers must be finite, frame and id whole, and frames count from 1")
-    if objects and row[0] > length:
-        raise ValueError(f"there are {length} images only")
-    if objects and min(row[4:6]) <= 0:
+    if not all(map(math.isfinite, row)) or max(map(abs, row[2:6])) > FARTHEST:
+        raise ValueError("numbers must be finite and boxes in pixels")
+    if row[0] % 1 or row[1] % 1 or row[0] < 1:
+        raise ValueError("frame and id must be whole, and frames count from 1")
+    if min(row[4:6]) <= 0:
         raise ValueError("a box needs a positive width and height")
-    if objects and row[8] not in (1, 2, 3):
-        raise ValueError("class must be 1 (car), 2 (truck) or 3 (bus)")
+    if objects:
+        _check_object(row, length)
     return row
+
+
+def _check_object(row: list[float], length: int) -> None:
+    """ValueError unless frame, flags and class of an object are what they can be."""
+    if row[0] > length:
+        raise ValueError(f"there are {length} images only")
+    if row[6] not in (1, 2, 3) or row[7] not in (1, 2, 3, 4):
+        raise ValueError("out-of-view must be 1 to 3 and occlusion 1 to 4")
+    if row[8] not in (1, 2, 3):
+        raise ValueError("class must be 1 (car), 2 (truck) or 3 (bus)")
 
 
 # ---- splits --------------------------------------------------------------------------------------
@@ -123,20 +141,19 @@ def splits(root: Path) -> tuple[str, ...]:
 def open_uavdt(root: Path, split: str) -> Dataset:
     """The sequences of a split, by M_attr/SPLIT where that is there, else by the official list.
 
-    Listed sequences that are not on disk are left out, with one warning that counts them.
+    The release writes one of the names with a blank: `M0701 _attr.txt`.
     """
     attributes = sorted((root / "M_attr" / split).glob("M*_attr.txt"))
-    names = [p.name.removesuffix("_attr.txt") for p in attributes] or {
-        "train": TRAIN, "test": TEST}[split]
-    there = [name for name in names if (_images(root) / name).is_dir()]
-    if len(there) < len(names):
-        missing = next(name for name in names if name not in there)
-        warnings.warn(f"{_images(root)}: {len(names) - len(there)} of {len(names)} {split} "
-                      f"sequences are missing and left out, {missing} first", stacklevel=2)
-    folders = {name: _images(root) / name for name in there}
-    clips = [UavdtClip(name, folder, _truth(root), last_number(folder, IMAGE))
-             for name, folder in folders.items()]
-    return Dataset("uavdt", split, CLASSES, clips)
+    names = {p.name.removesuffix("_attr.txt").strip(): str(p) for p in attributes} or dict.fromkeys(
+        {"train": TRAIN, "test": TEST}[split], f"the official {split} list")
+    clips, faults = [], []
+    for name, where in names.items():
+        folder = _images(root) / name
+        try:
+            clips.append(UavdtClip(name, folder, _truth(root), last_number(folder, IMAGE)))
+        except BadFile as error:
+            faults.append(Fault(NO_VIDEO, f"{where}: {error}"))
+    return Dataset("uavdt", split, CLASSES, clips, tuple(faults))
 
 
 def _images(root: Path) -> Path:
