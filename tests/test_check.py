@@ -441,6 +441,9 @@ def test_exit_codes(copy, monkeypatch, capsys, tmp_path):
     cut(root / COCO)
     assert mst(monkeypatch, "data", "check", root, "--split", "train") == 1
     capsys.readouterr()
+    monkeypatch.chdir(root.parent)  # a folder that is called as its format
+    assert mst(monkeypatch, "data", "check", root.name, "--split", "val") == 0
+    assert capsys.readouterr().out.startswith(f"coco-vid: {root.name}\nval: ")
     for words, says in (((tmp_path / "nowhere",), "no such folder"),
                         ((root, "--split", "dev"), "has no split 'dev'"),
                         ((tmp_path,), "no known layout"),

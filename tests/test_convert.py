@@ -318,6 +318,9 @@ def test_a_class_has_one_id_in_all_splits(tmp_path):
     train, val = (open_dataset("coco-vid", root, split) for split in ("train", "val"))
     assert train.classes == val.classes == ("car", "person")
     assert val[0].target(0).labels.tolist() == [2]
+    dogs = mot(tmp_path / "c", "1,1,0,0,5,5,1,1,1", labels="dog")
+    convert("mot", dogs, frames(tmp_path / "dogs"), root, "val")  # a class that is new to train
+    assert open_dataset("coco-vid", root, "train").classes == ("car", "person", "dog")
     other = document(root) | {"categories": [{"id": 1, "name": "boat"}]}
     (root / "annotations" / "test.json").write_text(json.dumps(other))
     with pytest.raises(MSTError, match="class 1 is car, but .*test.json has 1 boat"):

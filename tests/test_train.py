@@ -533,7 +533,7 @@ def test_the_literal_label_rule_copies_its_rows_where_ids_are_unknown(pretrained
 def squares_on_disk(monkeypatch):
     """`open_dataset` gives clips of squares, whatever folder it is asked for."""
 
-    def open_squares(form, root, split):
+    def open_squares(form, root, split, skip_bad=False):
         return Dataset(f"{form} in {root}", split, ("red", "green"), square_clips(2))
 
     monkeypatch.setattr("mstlib.data.readers.open_dataset", open_squares)

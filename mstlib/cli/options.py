@@ -42,7 +42,7 @@ def with_data(config: Config, data: str | None) -> tuple[Config, Path | None]:
     from mstlib.data.readers import FORMATS, detect_format
 
     form, colon, path = data.partition(":")
-    if form not in FORMATS:
+    if not (colon and form in FORMATS):  # a folder may be called as a format
         if colon and "/" not in form and not Path(data).exists():
             raise MSTError(f"unknown data format '{form}'; choose one of {', '.join(FORMATS)}")
         form, path = detect_format(data), data

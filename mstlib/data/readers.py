@@ -73,12 +73,15 @@ def read_dataset(format: str, root: str | Path, split: str) -> Dataset:
     if format not in FORMATS:
         raise MSTError(f"unknown data format '{format}'; choose one of {', '.join(FORMATS)}")
     root, form = _existing(root), FORMATS[format]
-    there = tuple(form.splits(root))
+    there = splits_of(format, root)
     if not there:
         raise MSTError(f"{root}: not laid out as {format} ({form.layout})")
     if split not in there:
         raise MSTError(f"{root} ({format}) has no split '{split}'; it has {', '.join(there)}")
-    return form.open(root, split)
+    try:
+        return form.open(root, split)
+    except OSError as error:
+        raise BadFile(f"{error.filename or root}: cannot be read ({error.strerror})") from error
 
 
 def detect_format(root: str | Path) -> str:
@@ -87,12 +90,20 @@ def detect_format(root: str | Path) -> str:
     Where several fit, it is the one with the most splits, the first of these in FORMATS.
     """
     root = _existing(root)
-    found = {name: len(form.splits(root)) for name, form in FORMATS.items()}
+    found = {name: len(splits_of(name, root)) for name in FORMATS}
     best = max(found, key=found.__getitem__)
     if found[best]:
         return best
     layouts = "".join(f"\n  {name}: {form.layout}" for name, form in FORMATS.items())
     raise MSTError(f"{root}: no known layout; a data set has one of{layouts}")
+
+
+def splits_of(format: str, root: Path) -> tuple[str, ...]:
+    """The splits that a folder holds in a format; MSTError if it cannot be looked into."""
+    try:
+        return tuple(FORMATS[format].splits(root))
+    except OSError as error:
+        raise MSTError(f"{error.filename or root}: cannot be read ({error.strerror})") from error
 
 
 def _existing(root: str | Path) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from mstlib.data.check.clips import Findings, check_clip, lines_of
 from mstlib.data.dataset import Dataset
 from mstlib.data.formats.lists import NO_FRAME
-from mstlib.data.readers import FORMATS, read_dataset
+from mstlib.data.readers import FORMATS, read_dataset, splits_of
 from mstlib.progress import progress
 
 
@@ -65,7 +65,7 @@ def report_lines(report: dict, show: int = 5) -> list[str]:
 
 def _splits(format: str, root: Path, split: str) -> Sequence[str]:
     """The splits to look at; MSTError as `read_dataset` if there are none."""
-    there = FORMATS[format].splits(root) if format in FORMATS and root.exists() else ()
+    there = splits_of(format, root) if format in FORMATS and root.exists() else ()
     if split == "all" and there:
         return there[:1] if root.is_file() else there  # a file stands for every split
     if split not in there:

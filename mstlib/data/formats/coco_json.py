@@ -37,8 +37,10 @@ def load(path: Path) -> dict:
     except json.JSONDecodeError as error:
         raise BadFile(f"{path}:{error.lineno}: not whole JSON ({error.msg}, column {error.colno}); "
                       "write or copy it anew") from error
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise BadFile(f"{path}: cannot be read ({error})") from error
+    except OSError as error:
+        raise BadFile(f"{path}: cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise BadFile(f"{path}: not a JSON file of COCO-VID ({error})") from error
     if not isinstance(data, dict):
         raise BadFile(f"{path}: COCO-VID is a JSON object, this is a {type(data).__name__}")
     data.setdefault("videos", [])

@@ -72,6 +72,7 @@ def add_videos(videos: Sequence[tuple[str, Video, Path]], root: Path, split: str
             if not files:
                 raise MSTError(f"{video.source}: no frame of this video is annotated")
             lines.append(_add(document, name, video, files, root))
+        _spread_classes(document, path)
         write_json(path, document)
         undo.pop_all()
     return lines
@@ -124,6 +125,14 @@ def _share_classes(document: dict, path: Path) -> None:
             elif twins != [category]:
                 raise MSTError(f"{path}: class {twins[0]['id']} is {twins[0]['name']}, but {other} "
                                f"has {category['id']} {category['name']}; give both the same")
+
+
+def _spread_classes(document: dict, path: Path) -> None:
+    """Add the classes of the document to the other splits: all have the same."""
+    for other in sorted(path.parent.glob("*.json")):
+        known = _read(other)
+        if other != path and known["categories"] != document["categories"]:
+            write_json(other, known | {"categories": document["categories"]})
 
 
 def _next(entries: list[dict], key: str = "id") -> int:
