@@ -144,8 +144,8 @@ def fault(step: int, loss: float, batch: Batch, values: dict[str, float], most: 
     """What forbids an update after a forward pass: nothing, or one error; most: DAlign's drift."""
     if not abs(loss) < torch.inf:
         said = ", ".join(f"{k} {v:.3g}" for k, v in values.items())
-        return [BadStep(f"loss is not finite at step {step} ({said}); try a lower learning rate", batch,
-                        values)]
+        return [BadStep(f"loss is not finite at step {step} ({said}); try a lower learning rate",
+                        batch, values)]
     if values.get("drift", 0) > most:
         return [BadStep(f"DAlign ran away at step {step}: |F'-F| is {values['drift']:.1f} |F|; "
                         "lower its rate, e.g. train.lr_scale={'dalign': 0.1}", batch, values)]
