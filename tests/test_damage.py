@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 from mstlib.cli import main as cli
+from mstlib.config import MSTError
 from mstlib.data.check.check import check_data
 from mstlib.data.dataset import BadFile
 from mstlib.data.formats.lookalike import LOOKALIKES, write_lookalike
 from mstlib.data.readers import open_dataset
+from mstlib.evaluation.detections_csv import read_csv
 
 SNIPPET = "train/ILSVRC2015_VID_train_0000/ILSVRC2015_train_00000000"
 XML = f"Annotations/VID/{SNIPPET}/000001.xml"
@@ -260,6 +262,34 @@ def test_videos_of_one_frame_are_read_and_checked(tmp_path, name):
     if name != "imagenet":
         assert check_data(format, root)["problems"] == {}
         assert read_all(format, root) == ([], [])
+
+
+# ---- detections as CSV ---------------------------------------------------------------------------
+
+ROW = "train-1,0,box-disc,0.9,1,1,9,9"
+HEAD = "clip,frame,label,score,x1,y1,x2,y2"
+
+
+@pytest.mark.parametrize(("content", "says"), [
+    (f"\ufeff{HEAD}\r\n{ROW}\r\n", ""), (f"\n{HEAD}\n\n{ROW}\n\n", ""), (f"{ROW}\n", ""),
+    ("", "found.csv: empty, without even"), (f"{HEAD}\n{ROW[:-2]}", "line 2: 7 columns, expect"),
+    (f"{HEAD}\n{ROW},1", "line 2: 9 columns"), (ROW.replace("0.9", "nan"), "line 1: score and box"),
+    (ROW.replace(",9,9", ",1e39,9"), "line 1: score and box"),
+    (ROW.replace(",0,", ",0.5,"), "line 1: frame must be a whole number"),
+    (ROW.replace(",0,", ",7,"), "line 1: frame 7 is outside of train-1"),
+    (ROW.replace("box-disc", "dog"), "line 1: unknown class 'dog'"),
+    (ROW.replace("train-1", "x"), "line 1: unknown clip 'x'"),
+])
+def test_a_csv_file_is_read_as_it_was_saved_or_named_with_its_line(
+        lookalikes, tmp_path, content, says):
+    dataset = open_dataset("coco-vid", lookalikes("coco-vid"), "train")
+    path = tmp_path / "found.csv"
+    path.write_text(content, newline="", encoding="utf-8")
+    if not says:
+        assert sum(int(found.counts.sum()) for _, found in read_csv(path, dataset)) == 1
+        return
+    with pytest.raises(MSTError, match=re.escape(says)):
+        list(read_csv(path, dataset))
 
 
 # ---- the commands --------------------------------------------------------------------------------

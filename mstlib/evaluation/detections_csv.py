@@ -5,7 +5,6 @@ model that made them.
 import csv
 from array import array
 from collections.abc import Iterator, Sequence
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 from mstlib.config import MSTError
 from mstlib.data.clip import Detections
 from mstlib.data.dataset import Dataset
+from mstlib.data.frames import FARTHEST
 from mstlib.evaluation.columns import ClipDetections
 
 CSV_COLUMNS = ("clip", "frame", "label", "score", "x1", "y1", "x2", "y2")
@@ -36,7 +36,7 @@ def exact(values: Tensor) -> list:
 def first_clip(path: Path) -> str:
     """The clip of the first row; nothing if the file has none or cannot be read."""
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
             return next((row[0] for row in csv.reader(file)
                          if row and tuple(row) != CSV_COLUMNS), "")
     except (OSError, UnicodeDecodeError, csv.Error):
@@ -66,10 +66,11 @@ def _csv_columns(path: Path, clips: dict[str, int], lengths: list[int], labels: 
     """The rows as compact columns; half a gigabyte for twenty million."""
     where, numbers = (array("i"), array("i"), array("h")), array("f")
     try:
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file)
-            for row in reader:
-                if not row or (reader.line_num == 1 and tuple(row) == CSV_COLUMNS):
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader, begun = csv.reader(file), False
+            for row in filter(None, reader):
+                begun, first = True, not begun
+                if first and tuple(row) == CSV_COLUMNS:
                     continue
                 try:
                     place, values = _csv_row(row, clips, lengths, labels)
@@ -81,6 +82,8 @@ def _csv_columns(path: Path, clips: dict[str, int], lengths: list[int], labels: 
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MSTError(f"{path}: not readable as CSV ({error}); give rows of "
                        f"{','.join(CSV_COLUMNS)}") from None
+    if not begun:
+        raise MSTError(f"{path}: empty, without even the line of the names {','.join(CSV_COLUMNS)}")
     clip, frame, label = (np.frombuffer(c, c.typecode) if c else np.zeros(0, c.typecode)
                           for c in where)
     table = np.frombuffer(numbers, np.float32).reshape(-1, 5) if numbers else np.zeros((0, 5))
@@ -98,9 +101,12 @@ def _csv_row(row: list[str], clips: dict[str, int], lengths: list[int], labels: 
         raise ValueError(f"unknown clip '{row[0]}'; clips are named like '{next(iter(clips))}'")
     if row[2] not in labels:
         raise ValueError(f"unknown class '{row[2]}'; classes are {', '.join(labels)}")
+    if not row[1].strip().lstrip("-").isdecimal():
+        raise ValueError(f"frame must be a whole number, got '{row[1]}'")
     clip, frame, values = clips[row[0]], int(row[1]), [float(value) for value in row[3:]]
     if not 0 <= frame < lengths[clip]:
         raise ValueError(f"frame {frame} is outside of {row[0]} ({lengths[clip]} frames, from 0)")
-    if not all(map(isfinite, values)) or values[3] < values[1] or values[4] < values[2]:
+    finite = all(abs(value) < FARTHEST for value in values)  # NaN is not
+    if not finite or values[3] < values[1] or values[4] < values[2]:
         raise ValueError(f"score and box {', '.join(row[3:])}: not finite, or x2 < x1 or y2 < y1")
     return (clip, frame, labels[row[2]]), values
