@@ -21,8 +21,8 @@ from mstlib.model.mega import MEGA
 from mstlib.model.rdn import RDN, lead_count, leading
 from mstlib.profiles import get_config
 from mstlib.stream import Streamer, detect_clip, detect_clips, propose_clip, trace_frame
+from mstlib.training.state import load_state
 from mstlib.training.train import pretrain, train_variant
-from mstlib.training.trainlog import load_state
 
 PLAIN = Levels(proposal=True)  # Table V, (h)
 LOSSES = ("rpn_class", "rpn_box", "class", "box")
