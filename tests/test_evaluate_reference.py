@@ -174,6 +174,23 @@ def test_coco_in_small_chunks_and_two_processes_with_crowds(seed, tmp_path, caps
         (100 * expected[:5]).tolist(), abs=5.1e-5)  # it is rounded to four decimals
 
 
+def test_coco_where_most_frames_have_nothing_to_match(tmp_path, capsys):
+    """Detections there are of all three sizes, of which each range of areas ignores the others, and
+    have the scores of right ones."""
+    predictions, targets = random_split(5, clips=6, frames=6)
+    empty = targets[0][0].__class__.of(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
+    targets = [[t if k % 3 == 0 else empty for k, t in enumerate(clip)] for clip in targets]
+    for clip in predictions:
+        for k, d in enumerate(clip):
+            scale = torch.tensor([1.0, 1.0, 1.0 + 4 * (k % 4), 1.0 + 4 * (k % 4)])
+            clip[k] = Detections(d.boxes * scale, d.scores.mul(20).round() / 20, d.labels)
+    expected = coco_reference(predictions, targets, tmp_path).stats
+    result = evaluate(predictions, targets, "abc", "coco")
+    capsys.readouterr()
+    got = [result.extra[name] for name in ("AP", "AP50", "AP75", "AP_small", "AP_medium")]
+    assert got == pytest.approx((100 * expected[:5]).tolist()) and min(expected[:2]) > 0
+
+
 def test_coco_on_a_slice_of_frames(tmp_path):
     predictions, targets = random_split(4, clips=8)
     mask = np.arange(sum(map(len, targets))) % 2 == 0

@@ -4,9 +4,9 @@ AP averages IoU 0.5:0.95; boxes are continuous here (no +1 pixel); at most 100 d
 and class count. Small, medium and large are divided at 32^2 and 96^2 square pixels. Ignored regions
 are crowd annotations of every class. Not part of the paper.
 
-COCOeval keeps a dict for every box and several arrays for every frame and class. It is therefore
-run on one class and a few thousand frames at a time, and only what it needs for its final sums is
-kept: its own numbers, in bounded memory.
+COCOeval matches in Python and keeps a dict for every box. It is therefore run on one class and a
+few thousand frames at a time, only where a frame has something to match, and only what it needs for
+its final sums is kept: its own numbers, sooner and in bounded memory.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ import copy
 import io
 from collections.abc import Sequence
 from functools import partial
-from itertools import chain
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray as Array
@@ -28,6 +28,7 @@ NUMBERS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")  # order o
 MOST = 100      # detections a frame and class
 CHUNK = 2048    # frames evaluated at once
 NOTHING = {"images": [], "categories": [{"id": 1}], "annotations": []}
+NO_OBJECTS = np.zeros(0, bool)
 
 
 def coco_numbers(
@@ -52,23 +53,52 @@ def _class_precision(found: Sequence[ClipDetections], truth: Truth, frames: Arra
                      ) -> Array:
     """(T, R, A): COCOeval's precision by IoU, recall and area of a class; -1 where it has none."""
     there = np.flatnonzero((truth.labels == label) & frames[truth.frames])
+    run = _cocoeval(NOTHING, NOTHING)
     if not len(there):
-        p = _cocoeval(NOTHING, NOTHING).params
+        p = run.params
         return -np.ones((len(p.iouThrs), len(p.recThrs), len(p.areaRng)))
-    seen = _of_class(found, label)
-    images = np.union1d(truth.frames[there], seen["frames"][frames[seen["frames"]]])
-    parts = []                                                          # [chunk][area][frame]
-    for chunk in (images[i : i + CHUNK] for i in range(0, len(images), CHUNK)):
-        run = _cocoeval(_truth_dataset(truth, there, chunk), _found_dataset(seen, chunk))
-        run.params.imgIds = chunk.tolist()
-        run.evaluate()
-        each = [_slim(e) for e in run.evalImgs]
-        parts.append([each[a : a + len(chunk)] for a in range(0, len(each), len(chunk))])
-    run.evalImgs = [e for area in zip(*parts, strict=True) for e in chain(*area)]
+    seen = _of_class(found, label, frames)
+    images = np.union1d(truth.frames[there], seen["frames"])
+    matched = np.isin(images, truth.frames[there]) | np.isin(images, truth.ignored_frames)
+    results = np.empty((len(run.params.areaRng), len(images)), object)
+    results[:, matched] = _matched(truth, there, _in_frames(seen, images[matched]), images[matched])
+    results[:, ~matched] = _unmatched(run.params, _in_frames(seen, images[~matched]))
+    run.evalImgs = results.ravel().tolist()                             # by area, then by frame
     run.params.imgIds = images.tolist()
     run._paramsEval = copy.deepcopy(run.params)
     run.accumulate()
     return run.eval["precision"][:, :, 0, :, 0]
+
+
+def _matched(truth: Truth, there: Array, seen: dict[str, Array], images: Array) -> Array:
+    """(A, F) what COCOeval finds in each of F frames with objects or ignored regions."""
+    parts = []
+    for chunk in (images[i : i + CHUNK] for i in range(0, len(images), CHUNK)):
+        run = _cocoeval(_truth_dataset(truth, there, chunk), _found_dataset(seen, chunk))
+        run.params.imgIds = chunk.tolist()
+        run.evaluate()
+        part = np.empty(len(run.evalImgs), object)
+        part[:] = [_slim(e) for e in run.evalImgs]
+        parts.append(part.reshape(-1, len(chunk)))
+    return np.concatenate(parts, axis=1)
+
+
+def _unmatched(params, seen: dict[str, Array]) -> Array:
+    """(A, F) the same for F frames of detections without anything to match, most of all.
+
+    All are wrong, or do not count where their size is outside of the area range: what COCOeval
+    comes to, detection by detection.
+    """
+    area, scores = _sizes(seen["boxes"]).prod(axis=1), seen["scores"].astype(float)
+    ends = np.append(np.flatnonzero(np.diff(seen["frames"], prepend=-1)), len(area))
+    parts = [slice(*pair) for pair in pairwise(ends)]
+    wrong = np.broadcast_to(False, (len(params.iouThrs), len(area)))
+    out = np.empty((len(params.areaRng), len(parts)), object)
+    for a, (low, high) in enumerate(params.areaRng):
+        ignored = np.broadcast_to((area < low) | (area > high), wrong.shape)
+        out[a] = [{"dtScores": scores[d], "dtMatches": wrong[:, d], "dtIgnore": ignored[:, d],
+                   "gtIgnore": NO_OBJECTS} for d in parts]
+    return out
 
 
 def _slim(result: dict | None) -> dict | None:
@@ -111,28 +141,37 @@ def _silently(method) -> None:
         method()
 
 
-def _of_class(found: Sequence[ClipDetections], label: int) -> dict[str, Array]:
-    """frames, scores, boxes of the detections of a class, at most MOST a frame, by falling score.
+def _of_class(found: Sequence[ClipDetections], label: int, frames: Array) -> dict[str, Array]:
+    """frames, scores, boxes of the detections of a class in the frames of a mask (F,), at most MOST
+    a frame, by falling score.
 
     The order of equal scores is kept: COCOeval would drop and order the same ones.
     """
     starts = np.cumsum([0, *(len(f.counts) for f in found)])
-    mine = [f.labels == label for f in found]
-    frames = np.concatenate([f.frames[m] + s for f, m, s in zip(found, mine, starts, strict=False)])
-    scores = np.concatenate([f.scores[m] for f, m in zip(found, mine, strict=True)])
-    boxes = np.concatenate([f.boxes[m] for f, m in zip(found, mine, strict=True)])
-    order = np.lexsort((-scores, frames))
-    frames = frames[order]
-    best = np.arange(len(frames)) - np.searchsorted(frames, frames) < MOST
+    where = np.concatenate([f.frames[f.labels == label] + s
+                            for f, s in zip(found, starts, strict=False)])
+    scores = np.concatenate([f.scores[f.labels == label] for f in found])
+    boxes = np.concatenate([f.boxes[f.labels == label] for f in found])
+    order = np.lexsort((-scores, where))
+    order = order[frames[where[order]]]
+    where = where[order]
+    best = np.arange(len(where)) - np.searchsorted(where, where) < MOST
     order = order[best]
-    return {"frames": frames[best], "scores": scores[order], "boxes": boxes[order]}
+    return {"frames": where[best], "scores": scores[order], "boxes": boxes[order]}
+
+
+def _in_frames(seen: dict[str, Array], images: Array) -> dict[str, Array]:
+    """The detections in sorted `images`."""
+    here = np.isin(seen["frames"], images)
+    return {name: column[here] for name, column in seen.items()}
 
 
 def _found_dataset(seen: dict[str, Array], images: Array) -> dict:
-    """COCO's dict of the detections in sorted `images`."""
-    here = np.isin(seen["frames"], images)
+    """COCO's dict of the detections in `images`, a stretch of the frames of `seen`."""
+    first, last = np.searchsorted(seen["frames"], [images[0], images[-1] + 1])
+    here = slice(first, last)
     return _dataset(images, seen["frames"][here], seen["boxes"][here],
-                    {"score": seen["scores"][here].tolist(), "iscrowd": [0] * here.sum()})
+                    {"score": seen["scores"][here].tolist(), "iscrowd": [0] * (last - first)})
 
 
 def _truth_dataset(truth: Truth, there: Array, images: Array) -> dict:
@@ -147,8 +186,7 @@ def _truth_dataset(truth: Truth, there: Array, images: Array) -> dict:
 
 def _dataset(images: Array, frames: Array, boxes: Array, more: dict[str, list]) -> dict:
     """COCO's dict of images, categories, annotations; one category, image ids are frames."""
-    boxes = boxes.astype(float)
-    sizes = boxes[:, 2:] - boxes[:, :2]
+    sizes = _sizes(boxes)
     rows = zip(frames.tolist(), np.concatenate([boxes[:, :2], sizes], axis=1).tolist(),
                sizes.prod(axis=1).tolist(), *more.values(), strict=True)
     annotations = [{"id": n, "image_id": image, "category_id": 1, "bbox": box, "area": area}
@@ -156,6 +194,11 @@ def _dataset(images: Array, frames: Array, boxes: Array, more: dict[str, list]) 
                    for n, (image, box, area, *rest) in enumerate(rows, start=1)]  # 0: "unmatched"
     return {"images": [{"id": image} for image in images.tolist()], "categories": [{"id": 1}],
             "annotations": annotations}
+
+
+def _sizes(boxes: Array) -> Array:
+    """(N, 2) width and height of xyxy boxes (N, 4), without the last pixel."""
+    return boxes[:, 2:].astype(float) - boxes[:, :2]
 
 
 def _percent(value: float) -> float:
