@@ -13,13 +13,14 @@ TRAIN_FLAG := $(if $(filter 1 yes true,$(TRAIN)),--train)
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lab lint lock clean
+.PHONY: help reproduce test lab bench lint lock clean
 
 help:
 	@echo "make reproduce            evaluate the shipped checkpoints, remake Table III   (7 minutes)"
 	@echo "make reproduce TRAIN=1    train every variant and seed first                   (1 h 40 min)"
 	@echo "make test                 run the tests                                        (4 minutes)"
 	@echo "make lab                  open the notebooks in JupyterLab                     (seconds)"
+	@echo "make bench                measure speed and cost on this CPU, remake notebook 10       (30 minutes)"
 	@echo "make lint                 check the style of the code                          (seconds)"
 	@echo "make lock                 compile requirements.lock anew; needs uv             (a minute)"
 	@echo "make clean                remove build/ and caches, not .venv and not results  (seconds)"
@@ -46,6 +47,11 @@ test: $(READY)
 
 lab: $(READY)
 	@$(BIN)/jupyter lab notebooks/00*.ipynb
+
+bench: $(READY)
+	@$(BIN)/mst bench --profile mini --device cpu
+	@$(BIN)/mst bench --profile paper --device cpu
+	@$(BIN)/mst notebook notebooks/10_speed_and_cost.py notebooks/10_speed_and_cost.ipynb
 
 lint: $(READY)
 	@$(BIN)/ruff check

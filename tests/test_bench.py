@@ -29,7 +29,7 @@ from mstlib.bench.record import (
 )
 from mstlib.bench.stages import STAGES, stage_parameters, watched
 from mstlib.bench.steps import ALL_MODES, PLAIN, WHOLE, How, case_of, frame_step, random_model
-from mstlib.bench.tables import COLUMNS, machine_line, number, table_of, text_of
+from mstlib.bench.tables import COLUMNS, machine_line, number, page_of, table_of, text_of
 from mstlib.cli.main import app
 from mstlib.config import VARIANTS, MSTError, with_overrides
 from mstlib.model.dalign import sample_taps, sum_taps
@@ -37,6 +37,7 @@ from mstlib.model.engine import MODES, Engine
 from mstlib.model.fast import can_compile, speed_up
 from mstlib.model.flownet import warp
 from mstlib.profiles import get_config
+from mstlib.report.batch import ROOT
 from mstlib.stream import stream
 
 CPU = torch.device("cpu")
@@ -255,6 +256,19 @@ def test_the_attention_matrix_must_fit(monkeypatch):
     assert steps.bearable(case_of("tiny", "c"), PLAIN, most)  # has no frame level
 
 
+def test_what_a_gpu_has_no_memory_for_is_left_out(monkeypatch):
+    def full(model, case, mode, how):
+        if mode == "exact":
+            raise torch.OutOfMemoryError("40 GB")
+        return step(model, case, mode, how)
+
+    step = steps.frame_step
+    monkeypatch.setattr(steps, "frame_step", full)
+    rows = experiments.growth({"5": case_of("tiny")}, QUICK)
+    assert [(row["mode"], row["ms"] is None) for row in rows] == [("exact", True),
+                                                                  ("cached", False)]
+
+
 def test_random_maps_are_as_large_as_trained_ones():
     config = with_overrides(get_config("paper", "a"), {"model.backbone": "resnet50"})
     case = steps.Case(config, (96, 160))
@@ -277,10 +291,11 @@ def test_a_line_through_the_growth():
 
     straight = [(w, 10 + 0.5 * w) for w in experiments.WINDOWS]
     found = experiments.line(rows(straight))
-    assert found["ms_per_support"] == 0.5 and found["bend"] == 1
+    assert found["ms_per_support"] == 0.5 and found["bend"] == 1 and found["power"] < 1
     assert found["percent_of_alone"] == pytest.approx(100 * 0.5 / 10.5, rel=1e-3)
     assert found["percent_of_37"] == pytest.approx(100 * 0.5 / 28.5, rel=1e-3)
-    assert experiments.line(rows([(w, w**2) for w in experiments.WINDOWS]))["bend"] > 1.5
+    bent = experiments.line(rows([(w, w**2) for w in experiments.WINDOWS]))
+    assert bent["bend"] > 1.5 and bent["power"] == 2
     assert experiments.line(rows(straight[1:])) is None
 
 
@@ -360,6 +375,15 @@ def test_the_command_measures_everything(tiny):
     assert [r["part"] for r in parts] == [*STAGES, "whole"]
     for field in ("parameters", "multiply_adds"):
         assert sum(r[field] for r in parts[:-1]) == parts[-1][field]
+
+
+def test_the_page_beside_the_record_has_its_tables(tiny):
+    page = tiny[0].with_suffix(".md").read_text(encoding="utf-8")
+    for name, entry in read_bench(tiny[0])["experiments"].items():
+        assert text_of(name, entry) in page
+        rows = [line for line in text_of(name, entry).splitlines() if line.startswith("|")]
+        assert len(rows) == 2 + len(entry["rows"]) and len({len(row) for row in rows}) == 1
+    assert str(tiny[0].parent) not in page and platform.node() not in page
 
 
 def test_a_record_names_no_place(tiny):
@@ -442,11 +466,23 @@ def test_map_of_the_modes(tmp_path):
             read_modes_map(path)
 
 
+@pytest.mark.parametrize("name", ["mini-cpu", "paper-cpu"])
+def test_what_is_committed_belongs_together(name):
+    """The record, its page of tables, and what notebook 10 shows of it."""
+    path = ROOT / "results" / "bench" / f"{name}.json"
+    record = read_bench(path)
+    assert list(record["experiments"]) == experiment_names(record["profile"])
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == page_of(record)
+    shown = (ROOT / "notebooks" / "10_speed_and_cost.ipynb").read_text(encoding="utf-8")
+    for entry in record["experiments"].values():
+        assert machine_line(entry) in shown, "the notebook is older than the record: make bench"
+
+
 def test_numbers_as_text(tiny):
     assert [number(v) for v in (15240.4, 123.4, 12.34, 0.1234)] == ["15,240", "123", "12.3",
                                                                     "0.123"]
     line = machine_line(read_bench(tiny[0])["experiments"]["modes"])
-    assert f"{torch.get_num_threads()} of " in line and "of 1 rounds" in line
+    assert f"{torch.get_num_threads()} thread(s), " in line and "of 1 rounds" in line
 
 
 def test_every_chart_draws_its_rows(tiny):

@@ -182,9 +182,10 @@ def proposals(profile: str, how: How) -> dict:
 
 def growth(cases: dict[str, Case], how: How) -> list[dict]:
     """Rows of modes exact and cached in several cases, measured by turns."""
-    models = {name: random_model(case, how) for name, case in cases.items()}
-    asked = {f"{mode} {name}": (models[name], cases[name], mode)
-             for mode in BOTH for name in cases}
+    models = {config: random_model(case, how) for config, case in
+              {case.config.model: case for case in cases.values()}.items()}
+    asked = {f"{mode} {name}": (models[case.config.model], case, mode)
+             for mode in BOTH for name, case in cases.items()}
     measured = time_steps(asked, how)
     return [{"mode": mode, **about(case), "multiply_adds": step_count(case, mode),
              **fields(measured.get(name))} for name, (_, case, mode) in asked.items()]
@@ -195,7 +196,8 @@ def line(rows: list[dict]) -> dict | None:
 
     Its slope, per support frame, also in percent of what a frame costs alone and of what it costs
     with the paper's window. bend: the longest window's time over what the line through the shorter
-    ones foretells; 1 or less is growth that is at most linear.
+    ones foretells. power: with which power of the length time grows at the end; 1 or less is
+    growth that is at most linear.
     """
     known = {row["window"]: row["ms"]["median"] for row in rows if row["ms"]}
     if len(known) < 3 or not {1, WINDOW} <= known.keys():
@@ -205,4 +207,5 @@ def line(rows: list[dict]) -> dict | None:
     foretold = np.polyval(np.polyfit(length[:-1], ms[:-1], 1), length[-1])
     return {"ms_per_support": digits(slope), "percent_of_alone": digits(100 * slope / known[1]),
             "percent_of_37": digits(100 * slope / known[WINDOW]),
-            "bend": digits(ms[-1] / foretold)}
+            "bend": digits(ms[-1] / foretold),
+            "power": digits(np.log(ms[-1] / ms[-2]) / np.log(length[-1] / length[-2]))}

@@ -28,6 +28,7 @@ K0, R0 = 20, 20                                    # what the other table keeps
 WIDTHS = (512, 1024)                               # d of profile paper, and RDN's
 SIZES = ((256, 256), (600, 1000))                  # of Table IV's figure; of Sec. IV-C
 GEOMETRY = 48  # factors of a pair's geometry in a head: 3 quantities, 8 waves, sine and cosine
+MANY = 20
 PAPER = get_config("paper").model
 N, M = PAPER.reference_proposals, WINDOW * PAPER.support_proposals  # 300, 2775
 
@@ -101,8 +102,9 @@ def needed(k: int, r: float, width: int, m: int = M, heads: int = PAPER.heads) -
 
 @torch.no_grad()
 def instance(how: How, n: int = N, m: int = M, widths: tuple[int, ...] = WIDTHS) -> dict:
-    """The instance level alone, over K (Table VI) and over r (Table VII)."""
-    rows = []
+    """The instance level alone, over K (Table VI) and over r (Table VII); it takes milliseconds and
+    the steps between are small, so there are `MANY` times as many rounds as elsewhere."""
+    rows, how = [], replace(how, repeats=MANY * how.repeats)
     settings = {("VI", k, R0) for k in K} | {("VII", K0, r) for r in R}
     for width in widths:
         steps = {key: instance_step(width, n, m, *key[1:], how) for key in sorted(settings)}

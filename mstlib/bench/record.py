@@ -15,8 +15,9 @@ import torch
 
 from mstlib.bench import experiments, layers
 from mstlib.bench.steps import How
+from mstlib.bench.tables import page_of
 from mstlib.config import MSTError
-from mstlib.fileio import write_json
+from mstlib.fileio import write_json, write_text
 from mstlib.profiles import get_config
 from mstlib.report.records import code_state, versions
 
@@ -85,7 +86,8 @@ def record_path(profile: str, kind: str) -> Path:
 
 
 def update_record(path: Path, profile: str, kind: str, name: str, entry: dict) -> None:
-    """Put one experiment into the record, which is begun if there is none; the others stay.
+    """Put one experiment into the record, which is begun if there is none; the others stay. The
+    same as tables stands beside it, in a .md.
 
     MSTError if the file holds something else.
     """
@@ -98,6 +100,7 @@ def update_record(path: Path, profile: str, kind: str, name: str, entry: dict) -
     found = record["experiments"] | {name: entry}
     record["experiments"] = {n: found[n] for n in experiment_names(profile) if n in found}
     write_json(path, record)
+    write_text(path.with_suffix(".md"), page_of(record))
 
 
 def read_bench(path: str | Path) -> dict:

@@ -6,6 +6,7 @@ proposals as may be kept: that is checked, not assumed.
 
 import copy
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from math import inf, prod
@@ -157,11 +158,15 @@ NOT_MEASURED = {"ms": None, "peak_bytes": None, "found": None}
 
 
 def time_steps(asked: Mapping[str, tuple[MST, Case, str]], how: How) -> dict[str, Measured]:
-    """Each (model, case, mode) that can be borne, measured by turns."""
-    steps = {name: frame_step(*what, how) for name, what in asked.items()
-             if bearable(*what[1:], how)}
-    measured = {name: Measured([], *remember(step, how)) for name, step in steps.items()}
-    turns = {name: partial(seconds, step, how.device) for name, step in steps.items()}
+    """Each (model, case, mode) that can be borne and for which a GPU has the memory, measured by
+    turns."""
+    turns, measured = {}, {}
+    for name, (model, case, mode) in asked.items():
+        if bearable(case, mode, how):
+            with suppress(torch.OutOfMemoryError):
+                step = frame_step(model, case, mode, how)
+                measured[name] = Measured([], *remember(step, how))
+                turns[name] = partial(seconds, step, how.device)
     for name, values in alternate(turns, how.repeats, how.budget, warm=False).items():
         measured[name].seconds = values
     return measured

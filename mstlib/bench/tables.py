@@ -5,6 +5,7 @@ is what the table says.
 """
 
 from collections.abc import Callable
+from statistics import mean, stdev
 
 from mstlib.bench.count import FLOPS
 from mstlib.paper import TABLES
@@ -23,18 +24,35 @@ TITLES = {
 }
 
 
-def text_of(name: str, entry: dict) -> str:
-    """An experiment for the terminal: title, machine, table, and what follows from it."""
-    import pandas
+def page_of(record: dict) -> str:
+    """A whole record as a Markdown page."""
+    texts = [text_of(name, entry) for name, entry in record["experiments"].items()]
+    return "\n\n".join([
+        f"# What inference costs: profile {record['profile']}, {record['kind']}",
+        "Made by `mst bench` from the record beside it; docs/speed.md says what the columns mean.",
+        *texts]) + "\n"
 
-    table = pandas.DataFrame(table_of(name, entry)).to_string(index=False)
-    return "\n".join([f"{TITLES[name]}", machine_line(entry), "", table, *line_texts(entry)])
+
+def text_of(name: str, entry: dict) -> str:
+    """An experiment as Markdown: title, machine, table, and what follows from it."""
+    lines = [f"- {line}" for line in line_texts(entry)]
+    return "\n".join([f"## {TITLES[name]}", "", machine_line(entry), "",
+                      *aligned(table_of(name, entry)), *([""] if lines else []), *lines])
+
+
+def aligned(rows: list[dict[str, str]]) -> list[str]:
+    """Lines of a Markdown table whose columns stand under one another in a terminal, too."""
+    cells = [list(rows[0]), *(list(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    texts = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |"
+             for row in cells]
+    return [texts[0], "| " + " | ".join("-" * w for w in widths) + " |", *texts[1:]]
 
 
 def machine_line(entry: dict) -> str:
     """What an experiment was measured on."""
     m, rounds = entry["measured"], [r["ms"]["rounds"] for r in entry["rows"] if r.get("ms")]
-    threads = f", {m['threads']} of {m['cores']} threads" if m["kind"] == "cpu" else ""
+    threads = f", {m['threads']} thread(s), {m['cores']} cores" if m["kind"] == "cpu" else ""
     compiled = ", compiled" if m["compiled"] else ""
     return (f"{m['device']}{threads}, {m['precision']}{compiled}, torch {m['versions']['torch']}, "
             f"{m['date']}, load {m['load'][0]} to {m['load'][1]}; median [quartiles] of "
@@ -44,8 +62,9 @@ def machine_line(entry: dict) -> str:
 def line_texts(entry: dict) -> list[str]:
     """The lines through the growth with the window, in words."""
     return [f"{mode}: {line['ms_per_support']:.3g} ms a support frame, {line['percent_of_37']:.2f} "
-            f"% of a frame at window 37, {line['percent_of_alone']:.2f} % of one alone; the "
-            f"longest window takes {line['bend']:.2f} of what the line through the others foretells"
+            f"% of a frame at window 37, {line['percent_of_alone']:.2f} % of one alone; at the end "
+            f"time grows with the power {line['power']:.2f} of the length, and the longest window "
+            f"takes {line['bend']:.2f} of what the line through the others foretells"
             for mode, line in entry.get("lines", {}).items() if line]
 
 
@@ -139,3 +158,36 @@ COLUMNS = {
     | {"paper, M parameters": lambda row: paper_flow(row, "params_M"),
        "paper, GFLOPs": lambda row: paper_flow(row, "gflops")},
 }
+
+
+# ---- the modes, side by side -------------------------------------------------------------------
+
+GIVES_UP = {
+    "exact": "nothing",
+    "cached": "supports aligned to the reference: they are aligned to themselves, once, and know "
+              "the frames before them only",
+    "causal": "the same, and the frames after the reference; no delay",
+}
+
+
+def modes_beside_map(entry: dict, found: dict | None) -> list[dict[str, str]]:
+    """Each mode's mAP (of `read_modes_map`, "not run" where there is none) beside its time with the
+    window of that mAP."""
+    rows = []
+    for mode, lost in GIVES_UP.items():
+        timed = [row for row in entry["rows"] if row["mode"] == mode and (
+            not found or (row["window"], row["stride"]) == (found["window"], found["stride"]))]
+        values = found["mAP"].get(mode) if found else None
+        rows.append({
+            "mode": mode, "mAP, mean over seeds": map_text(values),
+            "window": str(timed[0]["window"]) if timed else "–",
+            "ms a frame": spread_text(timed[0]["ms"]) if timed else UNKNOWN, "gives up": lost})
+    return rows
+
+
+def map_text(values: list[float] | None) -> str:
+    """Mean and standard deviation of mAP over seeds."""
+    if not values:
+        return "not run"
+    deviation = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{mean(values):.2f}{deviation}"
