@@ -31,6 +31,7 @@
 
 # %% tags=["parameters"]
 bench: str = "results/bench"     # folder of the bench's records, in the repository
+runs: str = "results/runs"       # folder of the run records, for mAP
 small: str = "mini-cpu"          # record of the benchmark's scale
 at_scale: str = "paper-cpu"      # record of the paper's scale, on a CPU
 on_gpu: str = "paper-cuda"       # the same on a GPU, if somebody has measured it
@@ -44,10 +45,11 @@ import torch.nn.functional as F
 from mstlib.bench import charts
 from mstlib.bench.count import FLOPS, count_step, multiply_adds, total
 from mstlib.bench.measure import alternate, peak_bytes, ratio, seconds
-from mstlib.bench.record import read_bench, read_modes_map
+from mstlib.bench.record import read_bench
 from mstlib.bench.steps import How, case_of, frame_step, random_model
 from mstlib.bench.tables import TITLES, amount, line_texts, machine_line, modes_beside_map, table_of
 from mstlib.report.batch import ROOT
+from mstlib.report.records import read_runs
 from mstlib.show import figure_output, table_output
 
 mini, paper = (read_bench(ROOT / bench / f"{name}.json")["experiments"] for name in (small, at_scale))
@@ -150,13 +152,11 @@ for mode, wanted in (("cached", 12), ("exact", 1.5)):
           f"{known[mode]['window']}")
 
 # %%
-of_modes = read_modes_map(ROOT / bench / "mini-modes.json")
-if of_modes:
-    print(f"({of_modes['variant']}), split {of_modes['split']}, protocol {of_modes['protocol']}, "
-          f"window {of_modes['window']} at stride {of_modes['stride']}, seeds {of_modes['seeds']}")
-else:
-    print("mAP of the modes: not run")
-table_output(pandas.DataFrame(modes_beside_map(mini["modes"], of_modes)))
+records = read_runs(ROOT / runs, "mini")
+first = next(r for r in records if r["variant"] == "g")
+print(f"variant (g), {first['dataset']['name']} {first['dataset']['split']}, protocol "
+      f"{first['protocol']}, mAP in percent; time of a frame with the same window")
+table_output(pandas.DataFrame(modes_beside_map(mini["modes"], records)))
 
 # %%
 show("variants", mini["variants"])

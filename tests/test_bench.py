@@ -22,14 +22,21 @@ from mstlib.bench.record import (
     FIELDS,
     experiment_names,
     read_bench,
-    read_modes_map,
     record_path,
     run,
     update_record,
 )
 from mstlib.bench.stages import STAGES, stage_parameters, watched
 from mstlib.bench.steps import ALL_MODES, PLAIN, WHOLE, How, case_of, frame_step, random_model
-from mstlib.bench.tables import COLUMNS, machine_line, number, page_of, table_of, text_of
+from mstlib.bench.tables import (
+    COLUMNS,
+    machine_line,
+    modes_beside_map,
+    number,
+    page_of,
+    table_of,
+    text_of,
+)
 from mstlib.cli.main import app
 from mstlib.config import VARIANTS, MSTError, with_overrides
 from mstlib.model.dalign import sample_taps, sum_taps
@@ -452,18 +459,24 @@ def test_files_that_are_no_records(tiny, tmp_path):
         update_record(path, "mini", "cpu", "parts", {})
 
 
-def test_map_of_the_modes(tmp_path):
-    path = tmp_path / "mini-modes.json"
-    assert read_modes_map(path) is None
-    sound = {"split": "test", "protocol": "vid", "seeds": [0, 1], "variant": "g", "window": 9,
-             "stride": 2, "mAP": {"exact": [78.0, 79.0], "cached": [77.5, 78.5]}}
-    path.write_text(json.dumps(sound))
-    assert read_modes_map(path)["mAP"]["cached"] == [77.5, 78.5]
-    for damaged in ("{", "[]", json.dumps(sound | {"seeds": [0]}),
-                    json.dumps({k: v for k, v in sound.items() if k != "split"})):
-        path.write_text(damaged)
-        with pytest.raises(MSTError, match="is damaged: it needs split, protocol"):
-            read_modes_map(path)
+def test_map_of_the_modes_beside_their_time():
+    def run_of(mode, seed, value):
+        """A run whose mAP is `value` on each of three resamplings of the videos."""
+        return {"id": f"{mode}{seed}", "variant": "g", "tag": "" if mode == "exact" else mode,
+                "seed": seed, "protocol": "vid", "dataset": {}, "config": {"test": {"window": 9, "stride": 2}},
+                "metrics": {"vid": {"slices": {"all": value}}}, "bootstrap": {"all": [value] * 3}}
+
+    entry = {"rows": [{"mode": m, "window": w, "stride": s, "ms": {
+        "median": 10 * w, "q1": 9, "q3": 11}} for m in MODES for w, s in ((37, 1), (9, 2))]}
+    records = [run_of(*key) for key in (("exact", 0, 78.0), ("exact", 1, 79.0),
+                                        ("cached", 0, 77.5), ("cached", 1, 78.5))]
+    exact, cached, causal = modes_beside_map(entry, records)
+    assert exact["mAP, mean ± sd over seeds"] == "78.50 ± 0.71, 2 seeds"
+    assert cached["difference to exact [95 %]"] == "-0.50 [-0.50, -0.50]"
+    assert exact["difference to exact [95 %]"] == "–" == causal["window"]
+    assert cached["ms a frame"].startswith("90 [") and cached["window"] == "9"
+    assert causal["mAP, mean ± sd over seeds"] == "not run"
+    assert {row["mode"] for row in (exact, cached, causal)} == set(MODES)
 
 
 @pytest.mark.parametrize("name", ["mini-cpu", "paper-cpu"])

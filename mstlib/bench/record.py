@@ -131,20 +131,3 @@ def problems(record: object) -> Iterator[str]:
             yield f"experiment '{name}' has no rows"
         elif missing := [f for f in FIELDS if f not in entry.get("measured", {})]:
             yield f"experiment '{name}' does not say its {missing[0]}"
-
-
-def read_modes_map(path: str | Path) -> dict | None:
-    """mAP of each mode of inference, {"mAP": {mode: [a number a seed]}, ...}; None if there is no
-    such file, MSTError if it is damaged."""
-    if not Path(path).exists():
-        return None
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-        seeds = len(found["seeds"])
-        sound = all(len(values) == seeds for values in found["mAP"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        sound = False
-    if not sound or not {"split", "protocol", "variant", "window", "stride"} <= found.keys():
-        raise MSTError(f"{path} is damaged: it needs split, protocol, variant, window, stride, "
-                       "seeds, and as many mAP of each mode; restore it")
-    return found

@@ -4,11 +4,11 @@ The paper's numbers stand in columns of their own: its whole detector on an unna
 is what the table says.
 """
 
-from collections.abc import Callable
-from statistics import mean, stdev
+from collections.abc import Callable, Sequence
 
 from mstlib.bench.count import FLOPS
 from mstlib.paper import TABLES
+from mstlib.report.stats import compare, mean_and_sd, slice_map
 
 UNKNOWN = "not measured"
 TITLES = {
@@ -170,24 +170,36 @@ GIVES_UP = {
 }
 
 
-def modes_beside_map(entry: dict, found: dict | None) -> list[dict[str, str]]:
-    """Each mode's mAP (of `read_modes_map`, "not run" where there is none) beside its time with the
-    window of that mAP."""
+def modes_beside_map(entry: dict, records: Sequence[dict], variant: str = "g"
+                     ) -> list[dict[str, str]]:
+    """Each mode's mAP (of the run records, "not run" where there is none) and its difference to
+    mode exact, beside its time in experiment `modes` with the window of these runs."""
+    runs = {mode: [r for r in records if r["variant"] == variant
+                   and r["tag"] == ("" if mode == "exact" else mode)] for mode in GIVES_UP}
     rows = []
     for mode, lost in GIVES_UP.items():
-        timed = [row for row in entry["rows"] if row["mode"] == mode and (
-            not found or (row["window"], row["stride"]) == (found["window"], found["stride"]))]
-        values = found["mAP"].get(mode) if found else None
+        test = runs[mode][0]["config"]["test"] if runs[mode] else None
+        timed = [row for row in entry["rows"] if row["mode"] == mode and test
+                 and (row["window"], row["stride"]) == (test["window"], test["stride"])]
         rows.append({
-            "mode": mode, "mAP, mean over seeds": map_text(values),
-            "window": str(timed[0]["window"]) if timed else "–",
+            "mode": mode, "mAP, mean ± sd over seeds": map_text(runs[mode]),
+            "difference to exact [95 %]": difference_text(runs[mode], runs["exact"]),
+            "window": str(test["window"]) if test else "–",
             "ms a frame": spread_text(timed[0]["ms"]) if timed else UNKNOWN, "gives up": lost})
     return rows
 
 
-def map_text(values: list[float] | None) -> str:
+def map_text(runs: list[dict]) -> str:
     """Mean and standard deviation of mAP over seeds."""
-    if not values:
+    if not runs:
         return "not run"
-    deviation = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{mean(values):.2f}{deviation}"
+    mean, deviation = mean_and_sd([slice_map(run) for run in runs])
+    return f"{mean:.2f} ± {deviation:.2f}, {len(runs)} seeds" if len(runs) > 1 else f"{mean:.2f}"
+
+
+def difference_text(runs: list[dict], base: list[dict]) -> str:
+    """Paired difference of mAP with its interval over videos and seeds."""
+    if not runs or runs is base:
+        return "–"
+    ours = compare(runs, base)
+    return f"{ours.difference:+.2f} [{ours.low:+.2f}, {ours.high:+.2f}]"
