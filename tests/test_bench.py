@@ -463,7 +463,8 @@ def test_map_of_the_modes_beside_their_time():
     def run_of(mode, seed, value):
         """A run whose mAP is `value` on each of three resamplings of the videos."""
         return {"id": f"{mode}{seed}", "variant": "g", "tag": "" if mode == "exact" else mode,
-                "seed": seed, "protocol": "vid", "dataset": {}, "config": {"test": {"window": 9, "stride": 2}},
+                "seed": seed, "protocol": "vid", "dataset": {},
+                "config": {"test": {"window": 9, "stride": 2}},
                 "metrics": {"vid": {"slices": {"all": value}}}, "bootstrap": {"all": [value] * 3}}
 
     entry = {"rows": [{"mode": m, "window": w, "stride": s, "ms": {
