@@ -20,11 +20,11 @@ from mstlib.bench.count import count_step, multiply_adds, shape_model, state_byt
 from mstlib.bench.measure import LiveTensors, alternate, peak_bytes, ratio, seconds, spread
 from mstlib.bench.record import (
     FIELDS,
+    begin_record,
     experiment_names,
     read_bench,
     record_path,
     run,
-    update_record,
 )
 from mstlib.bench.stages import STAGES, stage_parameters, watched
 from mstlib.bench.steps import ALL_MODES, PLAIN, WHOLE, How, case_of, frame_step, random_model
@@ -456,7 +456,20 @@ def test_files_that_are_no_records(tiny, tmp_path):
         read_bench(path)
     path.write_text(tiny[0].read_text())
     with pytest.raises(MSTError, match="holds profile 'tiny' on cpu, not 'mini' on cpu"):
-        update_record(path, "mini", "cpu", "parts", {})
+        begin_record(path, "mini", "cpu", anew=True)
+
+
+def test_a_record_of_an_older_version_is_begun_anew_when_all_is_measured(tiny, tmp_path):
+    path, empty = tmp_path / "tiny-cpu.json", {"profile": "tiny", "kind": "cpu", "experiments": {}}
+    assert begin_record(path, "tiny", "cpu", anew=False) == empty
+    record = json.loads(tiny[0].read_text())
+    path.write_text(json.dumps(record))
+    assert begin_record(path, "tiny", "cpu", anew=True) == record  # until it is measured again
+    del record["experiments"]["windows"]["lines"]["cached"]["power"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(MSTError, match="'windows' is of another version of mstlib .no 'power'."):
+        begin_record(path, "tiny", "cpu", anew=False)
+    assert begin_record(path, "tiny", "cpu", anew=True) == empty
 
 
 def test_map_of_the_modes_beside_their_time():

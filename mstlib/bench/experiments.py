@@ -5,9 +5,11 @@ and what else there is to say. A row that took too long or too much memory has "
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
+import torch
 
 from mstlib.bench.count import count_step, total
 from mstlib.bench.measure import alternate, digits, peak_bytes, ratio, seconds, spread
@@ -38,12 +40,11 @@ from mstlib.model.detector import MST
 from mstlib.model.engine import Engine
 from mstlib.profiles import get_config
 
-WINDOWS = (1, 5, 13, 25, 37, 101)  # of the issue of growth; 1: the reference alone
+WINDOWS = (1, 5, 13, 25, 37, 101)  # frames; 1: the reference alone
 SCALES = (0.5, 0.75, 1.0, 1.5)     # of the sides of an image
 SHARES = (0.5, 1.0, 2.0)           # of the proposals that are kept
 REDUCED = (120, 200)               # a fifth of 600 x 1000: the plain form's matrix fits
 BOTH = ("exact", "cached")
-
 
 
 def longest_window(profile: str) -> int:
@@ -65,11 +66,13 @@ def parts(profile: str, how: How) -> dict:
     """A frame of (g), stage by stage: parameters, multiply-adds, time and peak memory."""
     case = case_of(profile, window=longest_window(profile))
     model = random_model(case, how)
-    steps = {mode: frame_step(model, case, mode, how) for mode in BOTH if bearable(case, mode, how)}
-    memory = {mode: peaks(model, step, how) for mode, step in steps.items()}
-    gauge = partial(seconds, device=how.device)
-    timed = alternate({mode: partial(staged, model, step, gauge) for mode, step in steps.items()},
-                      how.repeats, how.budget, warm=False)
+    gauge, memory, turns = partial(seconds, device=how.device), {}, {}
+    for mode in (mode for mode in BOTH if bearable(case, mode, how)):
+        with suppress(torch.OutOfMemoryError):
+            step = frame_step(model, case, mode, how)
+            memory[mode] = peaks(model, step, how)
+            turns[mode] = partial(staged, model, step, gauge)
+    timed = alternate(turns, how.repeats, how.budget, warm=False)
     return {**about(case), "rows": [row for mode in BOTH for row in stage_rows(
         model, case, mode, timed.get(mode, []), memory.get(mode, {}))]}
 
@@ -192,7 +195,8 @@ def growth(cases: dict[str, Case], how: How) -> list[dict]:
 
 
 def line(rows: list[dict]) -> dict | None:
-    """The straight line through the medians over the window's length, None for fewer than three.
+    """The straight line through the medians over the window's length, None where too few were
+    measured: fewer than three, or not windows 1 and 37.
 
     Its slope, per support frame, also in percent of what a frame costs alone and of what it costs
     with the paper's window. bend: the longest window's time over what the line through the shorter

@@ -15,7 +15,7 @@ import torch
 
 from mstlib.bench import experiments, layers
 from mstlib.bench.steps import How
-from mstlib.bench.tables import page_of
+from mstlib.bench.tables import page_of, text_of
 from mstlib.config import MSTError
 from mstlib.fileio import write_json, write_text
 from mstlib.profiles import get_config
@@ -85,20 +85,31 @@ def record_path(profile: str, kind: str) -> Path:
     return Path("build" if profile == "tiny" else "results", "bench", f"{profile}-{kind}.json")
 
 
-def update_record(path: Path, profile: str, kind: str, name: str, entry: dict) -> None:
-    """Put one experiment into the record, which is begun if there is none; the others stay. The
-    same as tables stands beside it, in a .md.
+def begin_record(path: Path, profile: str, kind: str, anew: bool) -> dict:
+    """The record in a file, to be gone on with, or an empty one if there is none.
 
-    MSTError if the file holds something else.
+    MSTError if the file holds another profile or kind, or is damaged; `anew` takes a damaged one,
+    or one of an older version, for none.
     """
     record = {"profile": profile, "kind": kind, "experiments": {}}
     if path.exists():
-        record = read_bench(path)
-        if (record["profile"], record["kind"]) != (profile, kind):
-            raise MSTError(f"{path} holds profile '{record['profile']}' on {record['kind']}, not "
-                           f"'{profile}' on {kind}; choose another --out")
+        try:
+            record = read_bench(path)
+        except MSTError:
+            if not anew:
+                raise
+    if (record["profile"], record["kind"]) != (profile, kind):
+        raise MSTError(f"{path} holds profile '{record['profile']}' on {record['kind']}, not "
+                       f"'{profile}' on {kind}; choose another --out")
+    return record
+
+
+def update_record(path: Path, record: dict, name: str, entry: dict) -> None:
+    """Put one experiment into the record and write it; the others stay. The same as tables stands
+    beside it, in a .md."""
     found = record["experiments"] | {name: entry}
-    record["experiments"] = {n: found[n] for n in experiment_names(profile) if n in found}
+    names = experiment_names(record["profile"])
+    record["experiments"] = {n: found[n] for n in names if n in found}
     write_json(path, record)
     write_text(path.with_suffix(".md"), page_of(record))
 
@@ -131,3 +142,8 @@ def problems(record: object) -> Iterator[str]:
             yield f"experiment '{name}' has no rows"
         elif missing := [f for f in FIELDS if f not in entry.get("measured", {})]:
             yield f"experiment '{name}' does not say its {missing[0]}"
+        else:
+            try:
+                text_of(name, entry)
+            except (KeyError, TypeError) as error:
+                yield f"experiment '{name}' is of another version of mstlib (no {error})"

@@ -1,7 +1,7 @@
 """What is timed: one frame of a long video in each mode of inference, on noise.
 
 Weights are random, for the time of a frame does not depend on them once there are as many
-proposals as may be kept: that is checked, not assumed.
+proposals as may be kept; how many the reference has is recorded.
 """
 
 import copy

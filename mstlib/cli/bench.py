@@ -38,13 +38,14 @@ def bench(
              mst bench --profile paper --device cuda
              mst bench --profile tiny --only modes --repeats 3 --out build/tiny-cpu.json
     """
-    from mstlib.bench.record import record_path, run, update_record
+    from mstlib.bench.record import begin_record, record_path, run, update_record
     from mstlib.bench.steps import how_to_measure
     from mstlib.bench.tables import text_of
 
     how = how_to_measure(device, precision, compiled, repeats, budget, most)
     path = out or record_path(profile, how.device.type)
+    record = begin_record(path, profile, how.device.type, anew=not only)
     for name, entry in run(profile, only or [], how):
-        update_record(path, profile, how.device.type, name, entry)
+        update_record(path, record, name, entry)
         print(f"{text_of(name, entry)}\n", flush=True)
     print(f"record: {path}")
