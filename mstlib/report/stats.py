@@ -99,11 +99,17 @@ def _pair_seeds(better: Sequence[dict], base: Sequence[dict]) -> list[tuple[dict
     return [(ones[seed], twos[seed]) for seed in sorted(ones.keys() & twos.keys())]
 
 
+def _videos(record: dict) -> dict:
+    """What a run was tested on; records written before frames could be skipped do not say so."""
+    counts = {"skipped": 0} | record["dataset"].get("counts", {})
+    return record["dataset"] | {"counts": counts}
+
+
 def _difference_vector(one: dict, two: dict, part: str) -> Array:
     """(B,) paired differences of two records' bootstrap vectors."""
     vectors = [np.array(record["bootstrap"].get(part, []), float) for record in (one, two)]
     sizes = [len(vector) for vector in vectors]
-    if one["dataset"] != two["dataset"] or sizes[0] != sizes[1] or not sizes[0]:
+    if _videos(one) != _videos(two) or sizes[0] != sizes[1] or not sizes[0]:
         raise MSTError(f"{one['id']} and {two['id']} cannot be paired on '{part}' ({sizes[0]} and "
                        f"{sizes[1]} resamples); evaluate both on the same videos again")
     return vectors[0] - vectors[1]
