@@ -287,6 +287,14 @@ def test_tensorboard_that_is_not_installed_is_a_one_line_error(pretrained, tmp_p
                       How(tensorboard=tmp_path))
 
 
+def test_a_tensorboard_folder_that_cannot_be_is_a_one_line_error(pretrained, tmp_path):
+    pytest.importorskip("tensorboard")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MSTError, match="file: no folder for TensorBoard .File exists"):
+        train_variant(get_config("tiny"), square_clips(), 0, pretrained, tmp_path / "a.pt",
+                      How(tensorboard=tmp_path / "file"))
+
+
 def test_waiting_for_data_is_said_once_and_only_when_it_lasts():
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

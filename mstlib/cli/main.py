@@ -30,6 +30,7 @@ from mstlib.cli.options import (
     Workers,
     config_of,
     how_to_train,
+    named,
     this_command,
     with_data,
 )
@@ -86,6 +87,7 @@ def pretrain(
     Example: mst pretrain --profile tiny --seed 0 --out build/tiny/pretrained-seed0.pt
     """
     config, root = with_data(config_of(profile, "a", settings), data)
+    named(out, ".pt")
     from mstlib.distributed import rank
     from mstlib.report.recording import write_summary
     from mstlib.training.experiment import run_pretraining
@@ -128,6 +130,8 @@ def train(
     folder = profile if data is None else f"{profile}-{config.source.format}"
     out = out or Path("build", folder, f"{variant}-seed{seed}.pt")
     weights = weights or out.with_suffix(".safetensors")
+    named(out, ".pt")
+    named(weights, ".safetensors")
     how = how_to_train(config, workers, skip_bad, tensorboard, device)
     state = run_training(config, seed, init, out, weights, root, how)
     if rank() == 0:

@@ -63,6 +63,12 @@ def how_to_train(config: Config, workers: int | None, skip_bad: bool, tensorboar
     return How(workers, skip_bad, tensorboard, device or ("cpu" if mini else "auto"))
 
 
+def named(path: Path, suffix: str) -> None:
+    """MSTError unless a file to be written is named as what it will be."""
+    if path.suffix != suffix:
+        raise MSTError(f"{path}: this file has to be called NAME{suffix}")
+
+
 def this_command() -> str:
     """The command line as it was given, for a record of how to repeat it."""
     return shlex.join(["mst", *sys.argv[1:]])

@@ -116,11 +116,16 @@ class SlowData:
 
 
 def board(folder: Path | None, start: int):
-    """A TensorBoard writer for `folder`, or None without one; MSTError if it is not installed."""
+    """A TensorBoard writer for `folder`, or None without one; MSTError if it is not installed or
+    the folder cannot be."""
     if folder is None:
         return None
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise MSTError("--tensorboard needs: pip install tensorboard") from error
-    return SummaryWriter(folder, purge_step=start + 1)
+    try:
+        return SummaryWriter(folder, purge_step=start + 1)
+    except OSError as error:
+        raise MSTError(f"{folder}: no folder for TensorBoard ({error.strerror}); choose another "
+                       "one") from error
