@@ -273,6 +273,15 @@ def test_uavdt_tracks_and_missing_sequences(copy):
     assert found == {}
 
 
+def test_uavdt_test_sequences_without_annotation_are_a_problem(copy):
+    """Only of ImageNet VID is the test split without."""
+    root = copy("uavdt")
+    path = root / GT.replace("M0101", "M0203")
+    path.unlink()
+    (line,) = problems("uavdt", root, split="test")["annotation that cannot be read"]
+    assert line.startswith(f"{path}: cannot be read")
+
+
 def test_a_video_without_any_object_is_one_note(copy):
     root = copy("uavdt")
     (root / GT).write_text("")

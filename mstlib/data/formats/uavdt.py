@@ -53,24 +53,25 @@ class UavdtClip(FileClip):
     def path(self, t: int) -> Path:
         return self.folder / IMAGE.format(t + 1)
 
-    def annotation(self, t: int) -> Path:
-        """The file of objects, of all frames."""
-        return self.truth / f"{self.name}_gt_whole.txt"
-
     def where(self, t: int, k: int | None = None) -> str:
-        path = self.annotation(t)
-        return str(self.path(t)) if k is None else f"{path}:{int(self._rows(path)[t][k, 9])}"
+        if k is None:
+            return str(self.path(t))
+        return f"{self._file('whole')}:{int(self._rows('whole')[t][k, 9])}"
 
     def annotated(self, t: int) -> Target:
-        objects = self._rows(self.annotation(t)).get(t, NONE)
-        ignored = self.truth / f"{self.name}_gt_ignore.txt"
-        regions = (self._rows(ignored) if ignored.exists() else {}).get(t, NONE)
+        objects = self._rows("whole").get(t, NONE)
+        there = self._file("ignore").exists()
+        regions = (self._rows("ignore") if there else {}).get(t, NONE)
         return Target.of(_xyxy(objects), objects[:, 8].long(), objects[:, 1].long(),
                          torch.isin(objects[:, 7], OCCLUDED), _xyxy(regions))
 
-    def _rows(self, path: Path) -> dict[int, Tensor]:
+    def _file(self, kind: str) -> Path:
+        return self.truth / f"{self.name}_gt_{kind}.txt"
+
+    def _rows(self, kind: str) -> dict[int, Tensor]:
+        path = self._file(kind)
         changed = path.stat().st_mtime_ns if path.is_file() else 0
-        return read_rows(path, len(self), path.name.endswith("_whole.txt"), changed)
+        return read_rows(path, len(self), kind == "whole", changed)
 
 
 def _xyxy(rows: Tensor) -> Tensor:
