@@ -17,7 +17,8 @@ from shared_data import SHARED, needs_davis
 
 from mstlib.config import MSTError
 from mstlib.data.dataset import BadFile, Dataset
-from mstlib.data.formats import davis, uavdt
+from mstlib.data.formats import uavdt
+from mstlib.data.formats.davis_classes import OBJECTS
 from mstlib.data.formats.imagenet_xml import CLASSES, LABELS
 from mstlib.data.formats.lookalike import LOOKALIKES, write_lookalike
 from mstlib.data.formats.lookalike_films import Film, generate_films
@@ -143,7 +144,7 @@ def test_davis_boxes_surround_the_mask_a_slow_loop_finds(looks, name):
                     x1, y1, x2, y2 = corners.get(k, (x, y, x, y))
                     corners[k] = min(x1, x), min(y1, y), max(x2, x), max(y2, y)
                 want = {k: [x1, y1, x2 + 1, y2 + 1] for k, (x1, y1, x2, y2) in corners.items()
-                        if name == "davis" or k in davis.OBJECTS[clip.name]}
+                        if name == "davis" or k in OBJECTS[clip.name]}
                 target = clip.target(t)
                 assert dict(zip(target.ids.tolist(), target.boxes.tolist(), strict=True)) == want
                 seen += len(want)
@@ -577,7 +578,7 @@ def test_damage_in_davis_is_named(year_2016):
 
 
 def test_classes_of_the_davis_map_are_classes_of_vid():
-    assert {c for objects in davis.OBJECTS.values() for c in objects.values()} <= set(
+    assert {c for objects in OBJECTS.values() for c in objects.values()} <= set(
         CLASSES)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from mstlib.config import MSTError
-from mstlib.data.formats.davis import OBJECTS
+from mstlib.data.formats.davis_classes import OBJECTS
 from mstlib.data.formats.lookalike_films import Film, generate_films, write_image
 from mstlib.data.formats.lookalike_imagenet import write_det, write_vid
 from mstlib.data.minivid.benchmark import CLASSES
