@@ -283,12 +283,13 @@ def test_uavdt_test_sequences_without_annotation_are_a_problem(copy):
 
 
 def test_a_video_without_any_object_is_one_note(copy):
-    root = copy("uavdt")
-    (root / GT).write_text("")
-    report = check_data("uavdt", root, "train")
-    assert report["problems"] == {} and report["splits"]["train"]["empty"] == 8
-    assert report["notes"].pop("video without an object") == [
-        f"{root / 'UAV-benchmark-M/M0101/img000001.jpg'}: nor in any other frame"]
+    root = copy("coco-vid")
+    edit(root, lambda data: data["annotations"].__delitem__(slice(None)))
+    report = check_data("coco-vid", root, "train")
+    assert report["problems"] == {} and report["splits"]["train"]["empty"] == 24
+    first = root / "data/train/train-1/000000.jpg"
+    lines = report["notes"].pop("video without an object")
+    assert lines[0] == f"{first}: nor in any other frame" and len(lines) == 3
     assert "frame without an object" not in report["notes"]
 
 

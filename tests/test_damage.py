@@ -155,7 +155,7 @@ DAMAGE = [  # layout, file, what is done to it, what the error says after the fi
         (add("1,9,5,5,9,9,1,1,7"), r":\d+: class must be"),
         (add("1,9,5,5,9,9,1,7,1"), r":\d+: out-of-view must be"),
         (add("9,9,5,5,9,9,1,1,1"), r":\d+: there are 3 images"),
-        (add("1,a,5,5,9,9,1,1,1"), r":\d+: expected numbers")]),
+        (add("1,a,5,5,9,9,1,1,1"), r":\d+: expected numbers"), (whole("\n"), ": holds no row")]),
     ("uavdt", IGNORE, add("1,9,5,5,0,9,1,-1,-1"), r":\d+: a box needs a positive"),
     *(("davis", MASK, *case) for case in [
         (cut, ": not an image, or cut"), (whole(""), ": not an image"), (Path.unlink, " is not on"),

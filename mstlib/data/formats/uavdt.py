@@ -96,6 +96,8 @@ def read_rows(path: Path, length: int, objects: bool, changed: int = 0) -> dict[
             rows.setdefault(int(row[0]) - 1, []).append([*row, number])
         except ValueError as error:
             faults.append(f"{path}:{number}: {error}, got '{line}'")
+    if objects and not rows and not faults:
+        faults.append(f"{path}: holds no row; extract it anew")
     if faults:
         raise BadFile(*faults)
     return {t: torch.tensor(rows[t], dtype=torch.float64) for t in rows}
