@@ -1,44 +1,79 @@
 # The batch as a graph:
-#   data -> pretraining -> variant x seed -> evaluation -> tables -> notebook -> index page
+#   data -> pretraining -> run x seed -> evaluation -> tables and figures -> notebooks -> index page
 #
 #   mst reproduce                     evaluate the shipped checkpoints, compare with the records
 #   mst reproduce --train             train everything, write new records, tables and checkpoints
 #   mst reproduce --train --on slurm  the same graph on a cluster (workflow/slurm/config.yaml)
 #
-# Rules call `mst` and nothing else: each line below can be pasted into a terminal.
+# What is run stands in mstlib/report/catalogue.py. Rules call `mst` and nothing else: each line
+# below can be pasted into a terminal. The index page is written at the end, whatever failed.
 
+import subprocess
 import sys
 from pathlib import Path
 
-from mstlib.config import VARIANTS as ALL_VARIANTS
-from mstlib.report.controls import RUNS, options, split_name
+from mstlib.report.catalogue import (
+    CATALOGUE, LINKED, STARTS, TABLES, links_of, needs, options, own_runs, select, start_name)
+from mstlib.report.figures import FIGURES
 
 PROFILE = config.get("profile", "mini")
 TRAIN = config.get("train", False)
-VARIANTS = list(config.get("variants", ALL_VARIANTS))  # a list, or letters: variants=ag
-SEEDS = [int(seed) for seed in config.get("seeds", [0, 1, 2, 3])]
-SHIPPED_SEED = SEEDS[0]  # whose weights go into the repository
-CONTROLS = list(RUNS) if config.get("controls", PROFILE == "mini") else []
+RUNS = select(PROFILE, config.get("runs", ""), config.get("tables", ""), config.get("seeds", ""))
+NAMES = list(RUNS)  # name -> Run with the seeds that are asked for
+FIRST = min((seed for run in RUNS.values() for seed in run.seeds), default=0)
 PRETRAIN_SEED = config.get("pretrain_seed", 0)  # one for all, as the paper has one backbone
 WORK = config.get("work", f"build/{PROFILE}")
 # The committed results are mini's: a trial with another profile must not overwrite them.
 RESULTS = config.get("results", "results" if PROFILE == "mini" else f"{WORK}/results")
+BENCH = "results/bench"
 NOTEBOOK = config.get("notebook", "notebooks/09_tables.py")
 
 # Training starts from nothing: a clone holds committed results, and they must not pass for its own.
 # They are replaced when all is done. Evaluating what is shipped leaves them as they are.
 OURS = f"{WORK}/trained" if TRAIN else RESULTS
-TABLES = f"{OURS}/tables" if TRAIN else f"{WORK}/tables"
-TABLE_III = expand(f"{TABLES}/{{name}}.csv", name=["table_III", "table_III_claims", "controls"])
 RECORD = f"{OURS}/runs/{PROFILE}-{{run}}-seed{{seed}}.json"
-RECORDS = (
-    expand(RECORD, run=VARIANTS, seed=SEEDS)
-    + [RECORD.format(run=r, seed=s) for r in CONTROLS for s in RUNS[r] if s in SEEDS]
-    if TRAIN
-    else sorted(map(str, Path(RESULTS, "runs").glob(f"{PROFILE}-*.json")))
-)
-SHIPPED = f"{OURS}/checkpoints/{PROFILE}-{{variant}}.safetensors"
+CHECKPOINT = f"{OURS}/checkpoints/{PROFILE}-{{run}}.safetensors"
+WEIGHTS = f"{WORK}/weights/{{run}}-seed{{seed}}.safetensors" if TRAIN else CHECKPOINT
+# What an evaluation writes: the record itself, or one to compare the committed record with.
+MADE = RECORD if TRAIN else f"{WORK}/reproduced/{PROFILE}-{{run}}-seed{{seed}}.json"
+SHIPPED = [name for name, run in RUNS.items() if run.shipped and FIRST in run.seeds]
 REPORT = f"{WORK}/reproduced.json"
+ASKED = [t for t in TABLES if any(n in RUNS for n in needs(t))]
+FIGURE = f"{OURS if TRAIN else WORK}/figures/fig{{figure}}.png"
+DRAWN = FIGURES if {"a", "d", "f", "g"} <= set(SHIPPED) else ()
+
+
+def records(names) -> list[str]:
+    """The records of runs: all of them where we train, else those that are committed."""
+    paths = [RECORD.format(run=name, seed=seed) for name in names if name in RUNS
+             for seed in RUNS[name].seeds]
+    return paths if TRAIN else [path for path in paths if Path(path).exists() or path in TRACKED]
+
+
+def tracked() -> set[str]:
+    """Records that the repository holds, on disk or not: a deleted one is restored."""
+    done = subprocess.run(["git", "ls-files", f"{RESULTS}/runs"], capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+TRACKED = set() if TRAIN else tracked()
+
+
+def own(run) -> str:
+    """The name of the run whose weights a run uses."""
+    return CATALOGUE[run].of or run
+
+
+def evaluated() -> list[str]:
+    """What is evaluated in shipped mode: the runs whose weights ship, in their first seed."""
+    return [MADE.format(run=n, seed=FIRST) for n in NAMES if own(n) in SHIPPED]
+
+
+def ready(name, split) -> str:
+    """The file that says that a run's data is generated."""
+    scene = "uav" if CATALOGUE[name].start == "uav" else "vid"
+    return f"{WORK}/data/{scene}-{split}.ready"
+
 
 # One thread a job: two one-thread trainings are half as fast again as one with two threads.
 BIN = Path(sys.executable).parent
@@ -46,29 +81,44 @@ shell.prefix(f'set -euo pipefail; export PATH="{BIN}:$PATH" OMP_NUM_THREADS=1; '
 
 
 wildcard_constraints:
-    variant="[a-g]",
-    run="[a-g](-[a-z-]+)?",
+    run="[a-z]+(-[a-z0-9-]+)?",
+    start="(-[a-z]+)?",
+    table="[IVX]+|controls|claims",
     seed=r"\d+",
 
 
 rule all:
     localrule: True
     input:
-        f"{WORK}/index.html",
-        f"{WORK}/published" if TRAIN else expand(SHIPPED, variant=VARIANTS),
+        expand(f"{WORK}/notebooks/{{table}}.ipynb", table=[t for t in ASKED if t != "claims"]),
+        f"{OURS}/tables/claims.md",
+        expand(FIGURE, figure=DRAWN),
+        f"{WORK}/published" if TRAIN else REPORT,
+
+
+rule records:
+    localrule: True
+    input:
+        records(NAMES) if TRAIN else [],
 
 
 rule data:
     output:
-        touch(f"{WORK}/data/{{split}}.ready"),
+        touch(f"{WORK}/data/{{scene}}-{{split}}.ready"),
+    log:
+        f"{WORK}/logs/data-{{scene}}-{{split}}.log",
+    benchmark:
+        f"{WORK}/times/data-{{scene}}-{{split}}.tsv"
+    params:
+        options=lambda w: options(STARTS[w.scene]) if w.scene in STARTS else "",
     message:
-        "MiniVID, {wildcards.split} split"
+        "generated data, {wildcards.scene} {wildcards.split}"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
     shell:
-        "mst data --profile {PROFILE} --split {wildcards.split}"
+        "mst data --profile {PROFILE} --split {wildcards.split} {params.options} > {log} 2>&1"
 
 
 if TRAIN:
@@ -77,33 +127,45 @@ if TRAIN:
     # A new pretraining makes everything begun from the last one worthless.
     rule pretrain:
         input:
-            f"{WORK}/data/train.ready",
+            lambda w: f"{WORK}/data/{'uav' if w.start == '-uav' else 'vid'}-train.ready",
         output:
-            f"{WORK}/pretrained-seed{PRETRAIN_SEED}.pt",
+            f"{WORK}/pretrained{{start}}-seed{PRETRAIN_SEED}.pt",
+        log:
+            f"{WORK}/logs/pretrained{{start}}.log",
+        benchmark:
+            f"{WORK}/times/pretrained{{start}}.tsv"
         params:
-            state=f"{WORK}/unfinished/pretrained-seed{PRETRAIN_SEED}.pt",
-            begun=f"{WORK}/pretrained-*.conv4.npy {WORK}/unfinished/[a-g]*-seed*.pt",
+            state=f"{WORK}/unfinished/pretrained{{start}}-seed{PRETRAIN_SEED}.pt",
+            begun=lambda w: f"{WORK}/pretrained{w.start}-seed*.conv4.npy " + " ".join(
+                f"{WORK}/unfinished/{n}-seed*.pt" for n in own_runs(w.start.removeprefix("-"))),
+            options=lambda w: options(STARTS.get(w.start.removeprefix("-"), {})),
         message:
-            "pretraining on single frames"
+            "pretraining on single frames{wildcards.start}"
         threads: 1
+        priority: 10
         resources:
             mem_mb=6000,
             runtime=240,
         shell:
-            "mst pretrain --profile {PROFILE} --seed {PRETRAIN_SEED} --out {params.state}"
+            "mst pretrain --profile {PROFILE} --seed {PRETRAIN_SEED} {params.options}"
+            " --out {params.state} > {log} 2>&1"
             " && rm -f {params.begun} && mv {params.state} {output}"
 
     rule train:
         input:
-            data=f"{WORK}/data/train.ready",
-            pretrained=f"{WORK}/pretrained-seed{PRETRAIN_SEED}.pt",
+            data=lambda w: ready(w.run, "train"),
+            pretrained=lambda w: f"{WORK}/{start_name(RUNS[w.run].start, PRETRAIN_SEED)}.pt",
         output:
             weights=f"{WORK}/weights/{{run}}-seed{{seed}}.safetensors",
             summary=f"{WORK}/weights/{{run}}-seed{{seed}}.json",
+        log:
+            f"{WORK}/logs/train-{{run}}-seed{{seed}}.log",
+        benchmark:
+            f"{WORK}/times/train-{{run}}-seed{{seed}}.tsv"
         params:
             state=f"{WORK}/unfinished/{{run}}-seed{{seed}}.pt",
-            variant=lambda w: split_name(w.run)[0],
-            options=lambda w: options(w.run),
+            variant=lambda w: RUNS[w.run].variant,
+            options=lambda w: options(RUNS[w.run].train),
         message:
             "training variant ({wildcards.run}), seed {wildcards.seed}"
         threads: 1
@@ -113,119 +175,150 @@ if TRAIN:
         shell:
             "mst train --profile {PROFILE} --variant {params.variant} --seed {wildcards.seed}"
             " --init {input.pretrained} --out {params.state} --weights {output.weights}"
-            " {params.options}"
-            " && rm -f {params.state}"
-
-    rule evaluate:
-        input:
-            data=f"{WORK}/data/test.ready",
-            weights=f"{WORK}/weights/{{run}}-seed{{seed}}.safetensors",
-            summary=f"{WORK}/weights/{{run}}-seed{{seed}}.json",
-        output:
-            RECORD,
-        params:
-            tag=lambda w: split_name(w.run)[1],
-        message:
-            "evaluating variant ({wildcards.run}), seed {wildcards.seed}"
-        threads: 1
-        resources:
-            mem_mb=4000,
-            runtime=60,
-        shell:
-            "mst evaluate {input.weights} --split test --tag '{params.tag}' --out {output}"
+            " {params.options} > {log} 2>&1 && rm -f {params.state}"
 
     rule ship:
         input:
-            f"{WORK}/weights/{{variant}}-seed{SHIPPED_SEED}.safetensors",
+            f"{WORK}/weights/{{run}}-seed{FIRST}.safetensors",
         output:
-            SHIPPED,
+            CHECKPOINT,
         message:
-            "weights of variant ({wildcards.variant}), seed {SHIPPED_SEED}, to {output}"
+            "weights of variant ({wildcards.run}), seed {FIRST}, to {output}"
         localrule: True
         shell:
             "cp {input} {output}.tmp && mv {output}.tmp {output}"
 
     rule publish:
         input:
-            RECORDS,
-            TABLE_III,
-            expand(SHIPPED, variant=VARIANTS),
+            records(NAMES),
+            expand(f"{OURS}/tables/{{table}}.done", table=ASKED),
+            expand(FIGURE, figure=DRAWN),
+            expand(CHECKPOINT, run=SHIPPED),
         output:
             touch(f"{WORK}/published"),
+        params:
+            folders=lambda w: " ".join(
+                f"{OURS}/{n}" for n in ["runs", "tables", "checkpoints"] + ["figures"] * bool(DRAWN)),
         message:
             "records, tables and checkpoints to {RESULTS}"
         localrule: True
         shell:
-            "mkdir -p {RESULTS} && cp -r {OURS}/runs {OURS}/tables {OURS}/checkpoints {RESULTS}"
+            "mkdir -p {RESULTS} && cp -r {params.folders} {RESULTS} && rm -f {RESULTS}/tables/*.done"
 
 else:
 
-    rule evaluate_shipped:
+    rule report:
         input:
-            data=f"{WORK}/data/test.ready",
-            weights=SHIPPED,
+            evaluated(),
+            records(NAMES),
         output:
-            f"{WORK}/reproduced/{{variant}}.json",
+            REPORT,
+        params:
+            made=evaluated(),
         message:
-            "evaluating the shipped variant ({wildcards.variant})"
+            "comparing with the committed records"
+        localrule: True
+        shell:
+            "mst compare {params.made} --runs {RESULTS}/runs --out {output}"
+
+    rule restore:
+        output:
+            RECORD,
+        message:
+            "{output} was deleted; as the repository holds it"
+        localrule: True
+        shell:
+            "git show HEAD:./{output} > {output}.tmp && mv {output}.tmp {output}"
+
+
+rule evaluate:
+    input:
+        data=lambda w: ready(own(w.run), "test"),
+        weights=lambda w: WEIGHTS.format(run=own(w.run), seed=w.seed),
+    output:
+        MADE,
+    log:
+        f"{WORK}/logs/evaluate-{{run}}-seed{{seed}}.log",
+    benchmark:
+        f"{WORK}/times/evaluate-{{run}}-seed{{seed}}.tsv"
+    params:
+        tag=lambda w: CATALOGUE[w.run].tag,
+        options=lambda w: options(CATALOGUE[w.run].test),
+    message:
+        "evaluating variant ({wildcards.run}), seed {wildcards.seed}"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    shell:
+        "mst evaluate {input.weights} --split test --tag '{params.tag}' {params.options}"
+        " --out {output} > {log} 2>&1"
+
+
+for detector in LINKED:  # all ways of linking come from one pass of the detector
+
+    rule:
+        name:
+            f"link_{detector}"
+        input:
+            data=f"{WORK}/data/vid-test.ready",
+            weights=WEIGHTS.replace("{run}", detector),
+        output:
+            [MADE.replace("{run}", f"{detector}-{link}") for link in links_of(detector)],
+        log:
+            f"{WORK}/logs/link-{detector}-seed{{seed}}.log",
+        benchmark:
+            f"{WORK}/times/link-{detector}-seed{{seed}}.tsv"
+        params:
+            links=" ".join(f"--link {link}" for link in links_of(detector)),
+            folder=str(Path(MADE).parent),
+        message:
+            f"linking the detections of ({detector}), seed {{wildcards.seed}}"
         threads: 1
         resources:
             mem_mb=4000,
             runtime=60,
         shell:
-            "mst evaluate {input.weights} --split test --out {output}"
-
-    rule report:
-        input:
-            reproduced=expand(f"{WORK}/reproduced/{{variant}}.json", variant=VARIANTS),
-            records=RECORDS,
-        output:
-            REPORT,
-        message:
-            "comparing with the committed records"
-        localrule: True
-        shell:
-            "mst compare {input.reproduced} --runs {RESULTS}/runs --out {output}"
+            "mst evaluate {input.weights} --split test {params.links} --out {params.folder}"
+            " > {log} 2>&1"
 
 
-rule tables:
+ruleorder: link_a > link_fgfa > link_selsa > link_rdn > link_h > link_g > evaluate
+
+
+rule table:
     input:
-        RECORDS,
+        lambda w: records(needs(w.table)),
     output:
-        TABLE_III,
+        touch(f"{OURS}/tables/{{table}}.done"),
+    log:
+        f"{WORK}/logs/table-{{table}}.log",
+    benchmark:
+        f"{WORK}/times/table-{{table}}.tsv"
     message:
-        "Table III from the run records"
+        "Table {wildcards.table} from the run records"
     localrule: True
     shell:
-        "mst table III --profile {PROFILE} --results {OURS} --out {TABLES}"
+        "mst table {wildcards.table} --profile {PROFILE} --results {OURS} --bench {BENCH}"
+        " --out {OURS}/tables > {log} 2>&1"
 
 
-rule table_notebook:
+rule figure:
     input:
-        notebook=NOTEBOOK,
-        tables=TABLE_III,
+        expand(CHECKPOINT, run=["a", "d", "f", "g"]),
+        f"{WORK}/data/vid-test.ready",
     output:
-        f"{WORK}/table_III.ipynb",
+        FIGURE,
+    log:
+        f"{WORK}/logs/figure-{{figure}}.log",
+    benchmark:
+        f"{WORK}/times/figure-{{figure}}.tsv"
     message:
-        "running {input.notebook}"
+        "Figure {wildcards.figure}"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=4000,
+        runtime=60,
     shell:
-        "mst notebook {input.notebook} {output} --parameter table=III"
-        " --parameter profile={PROFILE} --parameter results={OURS}"
-
-
-rule index:
-    input:
-        tables=TABLE_III,
-        notebook=f"{WORK}/table_III.ipynb",
-        report=[] if TRAIN else REPORT,
-    output:
-        f"{WORK}/index.html",
-    message:
-        "index page {output}"
-    localrule: True
-    shell:
-        "mst index {input} --out {output}"
+        "mst figure {wildcards.figure} --profile {PROFILE} --results {OURS} --out {output}"
+        " > {log} 2>&1"

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import torch
 
-from mstlib.config import VARIANTS, MSTError, config_from_dict
+from mstlib.config import DETECTORS, MSTError, config_from_dict
 from mstlib.fileio import write_bytes
 from mstlib.limits import at_test
 from mstlib.model.detector import MST, build_model
+from mstlib.model.methods import method_of
 
 
 def variant_of(model: MST) -> str:
-    """The letter of Table III whose levels the model has ("-" if none has them)."""
-    return next((name for name, levels in VARIANTS.items() if levels == model.levels), "-")
+    """The name in `DETECTORS` of a model with these levels and this method ("-" if none is)."""
+    method = method_of(model.config)
+    return next((name for name, known in DETECTORS.items()
+                 if known.levels == model.levels and known.model["method"] == method), "-")
 
 
 def save_weights(model: MST, path: str | Path, seed: int, half: bool = True,

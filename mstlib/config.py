@@ -2,10 +2,11 @@
 
 The defaults are those of profile `mini`, the paper's values stand in brackets; `mstlib.profiles`
 puts them together. A variant (a)-(g) of Table III is a value, `Levels`: which of the four parts of
-the method are switched on. Nothing in the code asks for a variant's name.
+the method are switched on; the paper's rivals are values too. Nothing in the code asks for a name.
 """
 
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import NamedTuple
 
 
 class MSTError(Exception):
@@ -36,6 +37,30 @@ VARIANTS = {  # Table III, in the paper's order
     "f": Levels(dalign=True, frame=True, proposal=True),
     "g": Levels(dalign=True, frame=True, proposal=True, instance=True),
 }
+MEGA_VARIANTS = {  # Table V: parts added to MEGA, which has its own proposal level
+    "h": Levels(proposal=True),
+    "i": Levels(dalign=True, proposal=True),
+    "j": Levels(frame=True, proposal=True),
+    "k": Levels(proposal=True, instance=True),
+    "l": Levels(dalign=True, frame=True, proposal=True, instance=True),
+}
+
+
+class Detector(NamedTuple):
+    """What can be trained by name: which parts are on, and the settings of the model that make it
+    what it is."""
+
+    levels: Levels
+    model: dict[str, str]
+
+
+DETECTORS = {
+    **{name: Detector(levels, {"method": "mst"}) for name, levels in VARIANTS.items()},
+    **{name: Detector(levels, {"method": "mega"}) for name, levels in MEGA_VARIANTS.items()},
+    "fgfa": Detector(Levels(dalign=True, frame=True), {"method": "fgfa", "align": "flow"}),
+    "selsa": Detector(Levels(proposal=True), {"method": "selsa"}),
+    "rdn": Detector(Levels(proposal=True), {"method": "rdn"}),
+}
 
 
 @dataclass(frozen=True)
@@ -52,11 +77,14 @@ class DataConfig:
     test_length: int = 24       # frames a clip, val and test
 
 
+GENERATED = ("minivid", "miniuav")
+
+
 @dataclass(frozen=True)
 class SourceConfig:
     """Where clips come from and how large the model sees them."""
 
-    format: str = "minivid"     # or a layout of `mstlib.data.readers`, such as imagenet or davis
+    format: str = "minivid"     # or miniuav, or a layout of `mstlib.data.readers`, such as imagenet or davis
     short_side: int = 0         # pixels, frames are resized to fit; 0: as they are [600]
     long_side: int = 0          # at most; 0: no limit [1000]
 
@@ -66,7 +94,7 @@ class ModelConfig:
     """The detector and its levels; `mini` values, the paper's in brackets."""
 
     classes: int = 8                          # without background [30]
-    method: str = "mst"                       # whose proposal level: mst, rdn or mega
+    method: str = "mst"                       # whose levels: mst, fgfa, selsa, rdn or mega
     backbone: str = "mini"                    # [resnet101], see `mstlib.model.backbone`
     backbone_weights: str = ""                # what training starts from: torchvision, timm, a file
     caffe_layout: bool = False                # as MEGA's public weights: `mstlib.model.caffe`
@@ -89,7 +117,9 @@ class ModelConfig:
     score_threshold: float = 0.001
     nms: float = 0.5
     detections: int = 100                     # a frame [300]
-    # DAlign, Eq. 1-3
+    # Alignment: DAlign, Eq. 1-3
+    align: str = "dalign"                     # or "flow": FlowNetS in its place, Table IV
+    flow_width: float = 0.1875                # of FlowNetS; DEVIATIONS.md 28 [1]
     dalign_layout: int = 1                    # 1 or 2, DEVIATIONS.md 5 [2]
     dalign_mid: int = 32                      # bottleneck [64]
     dalign_residual: bool = True              # added to F_tau, not in its place: DEVIATIONS.md 6
@@ -165,6 +195,11 @@ class Config:
     source: SourceConfig = SourceConfig()
     test: TestConfig = TestConfig()
     levels: Levels = Levels()
+
+    @property
+    def generated(self) -> bool:
+        """Is the data made from a seed when it is asked for? Then no folder is needed."""
+        return self.source.format in GENERATED
 
     def to_dict(self) -> dict:
         """Plain JSON-ready dict of every field."""

@@ -36,7 +36,7 @@ def cost_lines(profile: str, repeats: int | None = None) -> list[str]:
     """
     config = get_config(profile)
     if repeats is None:
-        repeats = REPEATS if config.source.format == "minivid" else 0
+        repeats = REPEATS if config.generated else 0
     seconds = step_seconds(timed_clips(config), profile, repeats) if repeats else {}
     count = {v: parameter_table(get_config(profile, v))[-1]["parameters"] for v in VARIANTS}
     lines = [f"({v})  {n / 1e6:.3f} M parameters" for v, n in count.items()]
@@ -136,7 +136,7 @@ def reader(clips: Sequence[Clip], config: Config) -> Callable[[Pick], Window]:
     maps = torch.cat([clip_maps(model, clip) for clip in clips]).half()
     maps = torch.stack([maps, maps])  # plain and flipped
     size = tuple(clips[0].frame(0).shape[-2:])
-    return partial(map_window, clips, maps, first_rows(clips), size)
+    return partial(map_window, clips, maps, first_rows(clips), size, None)
 
 
 def stepper(config: Config, clips: Sequence[Clip], read: Callable[[Pick], Window]

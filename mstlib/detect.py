@@ -82,11 +82,11 @@ def detect_video(model: MST, video: Video, mode: str | None = None, test: TestCo
 def sides(config: Config) -> tuple[int, int]:
     """(short_side, long_side) that a model of this configuration wants frames resized to.
 
-    One that was trained on MiniVID knows objects as large as they are there, so that it wants any
+    One that was trained on generated data knows objects as large as they are there, so that it wants any
     video that small; its costs, too, grow with the square of the area.
     """
     source, size = config.source, config.data.size
-    if source.format == "minivid" and not (source.short_side or source.long_side):
+    if config.generated and not (source.short_side or source.long_side):
         return size, STRIP * size
     return source.short_side, source.long_side
 

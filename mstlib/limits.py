@@ -9,7 +9,7 @@ from mstlib.config import Config, MSTError, with_overrides
 ABOVE_0 = {
     "model": "classes rpn_pre_nms reference_proposals support_proposals rpn_batch roi_reduce "
              "roi_size width detections dalign_mid frame_width frame_heads heads relation_layers "
-             "mega_stages widths anchor_sizes anchor_ratios pixel_std",
+             "mega_stages flow_width widths anchor_sizes anchor_ratios pixel_std",
     "train": "steps batch lr clip_norm rois log_every save_every",
     "test": "window stride batch",
 }
@@ -22,7 +22,7 @@ NOT_BELOW_0 = {
 }
 SHARES = {"model": "rpn_nms score_threshold nms lead_share instance_r", "train": "momentum"}
 CHOICES = {
-    "model": {"dalign_layout": (1, 2), "frame_query": ("all", "ref"),
+    "model": {"align": ("dalign", "flow"), "dalign_layout": (1, 2), "frame_query": ("all", "ref"),
               "frame_init": ("identity", "zero"), "geometry": ("size", "full"),
               "instance_rule": ("topk", "label")},
     "train": {"optimizer": ("sgd", "adamw"), "precision": ("float32", "bfloat16", "float16"),

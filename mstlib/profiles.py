@@ -5,7 +5,7 @@
 from dataclasses import replace
 
 from mstlib.config import (
-    VARIANTS,
+    DETECTORS,
     Config,
     DataConfig,
     ModelConfig,
@@ -90,6 +90,7 @@ PAPER = Config(
         dalign_layout=2,        # III-B: four deformable layers
         dalign_mid=64,          # Table IV: 1.956 M
         dalign_residual=False, dalign_bound=0.0,                            # III-B, Eq. 2
+        flow_width=1.0,         # Table IV: 38.680 M
         frame_width=512, frame_heads=16,                                    # docs/parameters.md
         frame_query="all",      # Table IX
         frame_init="zero",      # unstated
@@ -110,9 +111,11 @@ PROFILES = {"tiny": TINY, "mini": MINI, "paper": PAPER}
 
 
 def get_config(profile: str, variant: str = "a") -> Config:
-    """The configuration of a profile and a variant of Table III; MSTError if either is unknown."""
+    """The configuration of a profile and a detector: a variant of Table III or V, or a rival of
+    Tables I and II; MSTError if either is unknown."""
     if profile not in PROFILES:
         raise MSTError(f"unknown profile '{profile}'; choose one of {', '.join(PROFILES)}")
-    if variant not in VARIANTS:
-        raise MSTError(f"unknown variant '{variant}'; choose one of {', '.join(VARIANTS)}")
-    return replace(PROFILES[profile], levels=VARIANTS[variant])
+    if variant not in DETECTORS:
+        raise MSTError(f"unknown variant '{variant}'; choose one of {', '.join(DETECTORS)}")
+    base, (levels, model) = PROFILES[profile], DETECTORS[variant]
+    return replace(base, levels=levels, model=replace(base.model, **model))

@@ -1,5 +1,6 @@
 """The command `mst evaluate`: from a checkpoint, or from saved detections, to figures."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from mstlib.profiles import get_config
 
 USUAL = {  # protocols by format unless told; the first one leads
     "imagenet": ["vid", "vid-devkit"], "imagenet-vid": ["vid", "vid-devkit"],
-    "imagenet-det": ["vid", "vid-devkit"], "uavdt": ["vid", "uavdt"],
+    "imagenet-det": ["vid", "vid-devkit"], "uavdt": ["vid", "uavdt"], "miniuav": ["vid", "uavdt"],
 }
 ALL = ["vid", "vid-devkit", "coco"]
 
@@ -40,10 +41,14 @@ def evaluate(
     settings: Annotated[list[str] | None, typer.Option(
         "--set", metavar="NAME=VALUE", help="Change how it detects: test.mode=cached, "
         "test.window=5, model.instance_k=10 ...; repeatable.")] = None,
+    link: Annotated[list[str] | None, typer.Option(
+        help="Link detections across frames: seqnms, tubelet or blr; repeatable, a record each."
+    )] = None,
     tag: Annotated[str, typer.Option(
         help="What differs from the profile's own settings  [default: the data set]")] = "",
     record: Annotated[bool, typer.Option("--record", help="Write results/runs/ID.json.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the run record to this file.")] = None,
+    out: Annotated[Path | None, typer.Option(
+        help="Write the run record to this file; with --link, records to this folder.")] = None,
 ) -> None:
     """Measure a checkpoint on MiniVID or on a data set of yours and print its figures.
 
@@ -55,40 +60,82 @@ def evaluate(
              mst evaluate results/checkpoints/mini-g.safetensors --set test.mode=cached
              mst evaluate my.safetensors --data davis:DAVIS --split val --save build/found
              mst evaluate --detections build/found --data davis:DAVIS --jobs 2
+             mst evaluate results/checkpoints/mini-g.safetensors --link seqnms --link blr
     """
     if (checkpoint is None) == (detections is None) or (save and detections):
         raise MSTError("give weights to evaluate, with or without --save FOLDER, or --detections "
                        "to score again")
     if settings and detections:
         raise MSTError("--set changes how a model detects; saved detections are as they are")
+    if link and save:
+        raise MSTError("detections are saved as they are found; link them when you score them: "
+                       "mst evaluate --detections FOLDER --link seqnms")
     config, root = with_data(get_config("mini"), data)
     changes = {name: typed(config, name, text) for name, text in pairs(settings).items()}
-    wanted = protocol or (USUAL.get(config.source.format, ALL) if data else ALL)
+    wanted = protocol or USUAL.get(config.source.format if data else _format(checkpoint), ALL)
+    how = {"variant": variant, "protocols": wanted, "settings": changes}
     if checkpoint and not (data or save or skip_bad or jobs > 1 or device):
-        from mstlib.report.recording import evaluation_record
+        from mstlib.report.recording import evaluation_record, linked_records
 
-        run = evaluation_record(checkpoint, split or "test", wanted, tag, variant, changes)
+        split = split or "test"
+        runs = linked_records(checkpoint, link, split, tag=tag, **how) if link else [
+            evaluation_record(checkpoint, split, tag=tag, **how)]
     else:
-        from mstlib.evaluation.assess import Ask, rescore, run_evaluation
+        place, asked = data and (config.source.format, root), {"skip_bad": skip_bad, "jobs": jobs}
+        how |= {"split": split or "test", "data": place, "skip_bad": skip_bad,
+                "device": device or ("auto" if data else "cpu")}
+        figures = _rescored(detections, place, split, wanted, link, asked) if detections else \
+            _evaluated(checkpoint, link, how | {"save": save, "jobs": jobs})
+        runs = [_record(run, wanted[0], "-".join(filter(None, [tag, name])), checkpoint,
+                        detections and _saving(run, data, detections))
+                for name, run in figures.items() if run]  # none: one of several processes
+    for run in runs:
+        print("\n".join(report(run)))
+        path = out if out and not link else out and out / f"{_id(run)}.json"
+        path = path or (Path("results", "runs", f"{_id(run)}.json") if record else None)
+        if path:
+            from mstlib.fileio import write_json
 
-        place, ask = data and (config.source.format, root), Ask(wanted, True, skip_bad, jobs)
-        run = rescore(detections, place, split, ask) if detections else run_evaluation(
-            checkpoint, split or "test", variant, wanted, data=place, save=save, skip_bad=skip_bad,
-            jobs=jobs, device=device or ("auto" if data else "cpu"), settings=changes)
-        if not run:
-            return  # one of several processes; the first one reports
-        made = detections and shlex.join([
-            "mst", "evaluate", run.get("weights", ""), *(["--data", data] if data else []),
-            "--split", run["split"], "--save", str(detections)])
-        run = _record(run, wanted[0], tag, checkpoint, made)
-    print("\n".join(report(run)))
-    if record:
-        out = out or Path("results", "runs", f"{_id(run)}.json")
-    if out:
-        from mstlib.fileio import write_json
+            write_json(path, run)
+            print(f"run record: {path}")
 
-        write_json(out, run)
-        print(f"run record: {out}")
+
+def _format(checkpoint: Path | None) -> str:
+    """The data that a checkpoint was trained on; "" without one."""
+    from mstlib.checkpoint import read_metadata
+
+    return json.loads(read_metadata(checkpoint)["config"])["source"]["format"] if checkpoint else ""
+
+
+def _evaluated(checkpoint: Path, links: list[str] | None, how: dict) -> dict[str, dict]:
+    """The figures of weights, by the name of what links their detections ("": nothing does)."""
+    if not links:
+        from mstlib.evaluation.assess import run_evaluation
+
+        return {"": run_evaluation(checkpoint, **how)}
+    from mstlib.evaluation.linked import run_linked
+
+    return run_linked(checkpoint, links, **{k: v for k, v in how.items() if k not in
+                                            ("save", "jobs")})
+
+
+def _rescored(detections: Path, place: tuple | None, split: str | None, protocols: list[str],
+              links: list[str] | None, asked: dict) -> dict[str, dict]:
+    """The figures of saved detections, by the name of what links them."""
+    from mstlib.evaluation.assess import Ask, rescore
+
+    if "blr" in (links or ()):
+        raise MSTError(f"{detections}: BLR links by relations that a model learned, which saved "
+                       "detections do not hold; give the weights in place of --detections")
+    return {name: rescore(detections, place, split, Ask(protocols, link=name, **asked))
+            for name in links or [""]}
+
+
+def _saving(run: dict, data: str | None, detections: Path) -> str:
+    """The command that saved detections."""
+    return shlex.join(["mst", "evaluate", run.get("weights", ""),
+                       *(["--data", data] if data else []), "--split", run["split"],
+                       "--save", str(detections)])
 
 
 def _record(run: dict, protocol: str, tag: str, checkpoint: Path | None, made: str | None) -> dict:

@@ -53,14 +53,13 @@ def how_to_train(config: Config, workers: int | None, skip_bad: bool, tensorboar
                  device: str | None):
     """The options of how a training runs as a `mstlib.training.train.How`.
 
-    MiniVID is trained on the CPU, as its committed results were.
+    Generated data is trained on the CPU, as the committed results were.
     """
     from mstlib.training.train import How
 
-    mini = config.source.format == "minivid"
     if workers is None:
-        workers = 0 if mini else worker_count()  # its files are mapped into memory
-    return How(workers, skip_bad, tensorboard, device or ("cpu" if mini else "auto"))
+        workers = 0 if config.generated else worker_count()  # small frames, read at once
+    return How(workers, skip_bad, tensorboard, device or ("cpu" if config.generated else "auto"))
 
 
 def named(path: Path, suffix: str) -> None:

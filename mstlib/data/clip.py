@@ -57,12 +57,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Detections:
-    """Detections of one frame: boxes (D, 4) xyxy pixels, scores (D,) in 0..1, labels (D,)
-    1-based."""
+    """Detections of one frame: boxes (D, 4) xyxy pixels, scores (D,) in 0..1, labels (D,) 1-based;
+    where the detector says it, rows (D,): which of the frame's proposals each was made of."""
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+    rows: Tensor | None = None
+
+    def cpu(self) -> "Detections":
+        """The same on the CPU."""
+        return Detections(*(of if of is None else of.cpu() for of in vars(self).values()))
 
 
 class Clip(Protocol):
@@ -108,6 +113,14 @@ def sample_supports(
     low, high = max(0, t - span), min(length - 1, t + span)
     others: Sequence[int] = [s for s in range(low, high + 1) if s != t] or [t]
     return [others[i] for i in pick(supports, len(others), generator)]
+
+
+def sample_anywhere(
+    t: int, length: int, supports: int, span: int, generator: torch.Generator
+) -> list[int]:
+    """Random support frames of reference t from the whole video, whatever `span`; with replacement
+    if the video is short."""
+    return sample_supports(t, length, supports, length, generator)
 
 
 def sample_roles(

@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray as Array
 
 from mstlib.checkpoint import load_weights
 from mstlib.config import Config, MSTError, config_from_dict
@@ -39,6 +40,7 @@ from mstlib.evaluation.matching import RULES, Verdicts, assemble, match_clip
 from mstlib.evaluation.measures import measures
 from mstlib.evaluation.motion import Truth, annotate
 from mstlib.evaluation.workers import share
+from mstlib.link import LINKS, link
 from mstlib.model.detector import MST
 from mstlib.profiles import get_config
 from mstlib.training.experiment import clips_of, targets_of
@@ -49,17 +51,21 @@ Data = tuple[str, Path] | None  # format (see `mstlib.data.readers.FORMATS`) and
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked of an evaluation; skip_bad: leave out frames that cannot be read."""
+    """What is asked of an evaluation; skip_bad: leave out frames that cannot be read. link: how
+    detections are linked across frames before they are scored (`mstlib.link.LINKS`), "": not."""
 
     protocols: Sequence[str] = USUAL
     bootstrap: bool = True
     skip_bad: bool = False
     jobs: int = 1
+    link: str = ""
 
     def __post_init__(self) -> None:
         """MSTError now rather than after hours of detecting."""
         for name in self.protocols:
             check_protocol(name)
+        if self.link and self.link not in LINKS:
+            raise MSTError(f"unknown linking '{self.link}'; choose one of {', '.join(LINKS)}")
         if "coco" in self.protocols and not find_spec("pycocotools"):
             raise MSTError("the coco protocol needs pycocotools: pip install 'mstlib[all]'")
 
@@ -93,14 +99,9 @@ def run_evaluation(weights: Path, split: str = "test", variant: str | None = Non
     settings: changed for detecting, see `load_weights`. The half-precision file is what is
     evaluated, so that whoever has it gets the same figures.
     """
-    ask = Ask(protocols, bootstrap, skip_bad, jobs)
-    model, metadata = load_weights(weights, variant, settings)
-    dataset = open_data(model.config, data, split, root, skip_bad)
-    check_classes(model, metadata, dataset, weights)
-    run = {"weights": Path(weights).name, "sha256": file_hash(weights), "seed": metadata["seed"],
-           "variant": metadata["variant"], "config": model.config.to_dict()}
-    text = f"({metadata['variant']}) seed {metadata['seed']} on {dataset.name} {split}"
-    model, begun = model.to(choose_device(device)).eval(), time.monotonic()
+    ask, begun = Ask(protocols, bootstrap, skip_bad, jobs), time.monotonic()
+    model, dataset, run = prepared(weights, split, variant, root, data, skip_bad, device, settings)
+    text = f"({run['variant']}) seed {run['seed']} on {dataset.name} {split}"
     if save is None and this_process()[1] > 1:
         raise MSTError("several processes share an evaluation through a folder: give --save FOLDER")
     if save is None:
@@ -111,7 +112,7 @@ def run_evaluation(weights: Path, split: str = "test", variant: str | None = Non
         if this_process()[0]:
             return {}
         scores = score_folder(save, dataset, ask)
-    out = _identity(run, begun, str(choose_device(device))) | figures(scores, dataset, ask)
+    out = identity(run, begun, device) | figures(scores, dataset, ask)
     return out if data else out | {"measures": measures(model, dataset, targets_of(dataset))}
 
 
@@ -130,7 +131,7 @@ def rescore(source: Path, data: Data = None, split: str | None = None, ask: Ask 
     scores = (score_folder(source, dataset, ask) if index else
               [score_clip(dataset, ask, *item) for item in read_csv(source, dataset)])
     known = {"variant", "seed", "config", "weights"} <= set(run)
-    return (_identity(run, begun, "cpu") if known else {}) | figures(scores, dataset, ask)
+    return (identity(run, begun, "cpu") if known else {}) | figures(scores, dataset, ask)
 
 
 def _config_of(source: Path, run: dict) -> Config:
@@ -146,10 +147,23 @@ def _config_of(source: Path, run: dict) -> Config:
     raise MSTError(f"{source}: give the data set that these detections are of, --data PATH")
 
 
-def _identity(run: dict, begun: float, device: str) -> dict:
+def prepared(weights: Path, split: str, variant: str | None, root: Path | None, data: Data,
+             skip_bad: bool, device: str, settings: dict[str, object] | None
+             ) -> tuple[MST, Dataset, dict]:
+    """What an evaluation needs: model on its device, data set, and who they are; see
+    `run_evaluation`."""
+    model, metadata = load_weights(weights, variant, settings)
+    dataset = open_data(model.config, data, split, root, skip_bad)
+    check_classes(model, metadata, dataset, weights)
+    run = {"weights": Path(weights).name, "sha256": file_hash(weights), "seed": metadata["seed"],
+           "variant": metadata["variant"], "config": model.config.to_dict()}
+    return model.to(choose_device(device)).eval(), dataset, run
+
+
+def identity(run: dict, begun: float, device: str) -> dict:
     """Whose figures they are, and what detecting (or scoring again) took since `begun`."""
     return {"weights": run["weights"], "variant": run["variant"], "seed": int(run["seed"]),
-            "config": run["config"], "device": device,
+            "config": run["config"], "device": str(choose_device(device)),
             "evaluate_s": round(time.monotonic() - begun, 1)}
 
 
@@ -163,7 +177,7 @@ def open_data(config: Config | None, data: Data, split: str, root: Path | None =
         from mstlib.data.readers import open_dataset
 
         return open_dataset(*data, split, skip_bad)
-    if config.source.format != "minivid":
+    if not config.generated:
         raise MSTError(f"this is about {config.source.format} data in a folder of yours: give "
                        f"--data {config.source.format}:PATH")
     return clips_of(replace(config, source=replace(config.source, short_side=0, long_side=0)),
@@ -203,9 +217,15 @@ def _score_shard(index: Index, dataset: Dataset, ask: Ask, path: Path) -> list[S
     return [score_clip(dataset, ask, *item) for item in read_shard(path, index)]
 
 
-def score_clip(dataset: Dataset, ask: Ask, number: int, found: ClipDetections) -> Score:
-    """The verdicts on a clip's detections; ground truth of skipped frames does not count either."""
+def score_clip(dataset: Dataset, ask: Ask, number: int, found: ClipDetections,
+               relations: Sequence[Array] | None = None) -> Score:
+    """The verdicts on a clip's detections; ground truth of skipped frames does not count either.
+
+    relations: of neighbouring frames, for `ask.link` blr; see `mstlib.link`.
+    """
     clip = dataset[number]
+    if ask.link:
+        found = link(ask.link, found, relations)
     targets = [None if skipped else _target(clip, t, ask.skip_bad)
                for t, skipped in enumerate(found.skipped)]
     found = found.without(np.array([target is None for target in targets]))

@@ -6,17 +6,22 @@ network here and the full-size ones of `mstlib.model.resnet`; what they start fr
 of `mstlib.model.backbone_weights`. Notebook 01 walks through it.
 """
 
+from collections.abc import Callable
+
 from torch import nn
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from mstlib.config import ModelConfig
 from mstlib.model.resnet import resnet_backbone, timm_backbone
 from mstlib.model.stages import Backbone, dilate
 
 
+GROUPS = 4  # of a 3x3 convolution of `minix`; 32 in ResNeXt-101 (Sec. IV-B)
+
+
 def stride_of(config: ModelConfig) -> int:
     """Pixels between the cells of the conv4 and conv5 maps: 16 (Sec. IV-B), at `mini` 8."""
-    return MiniBackbone.stride if config.backbone == "mini" else Backbone.stride
+    return MiniBackbone.stride if config.backbone in MINI else Backbone.stride
 
 
 def freeze_batch_norms(module: nn.Module) -> None:
@@ -25,6 +30,19 @@ def freeze_batch_norms(module: nn.Module) -> None:
         if isinstance(layer, nn.BatchNorm2d):
             layer.eval()
             layer.requires_grad_(False)
+
+
+def grouped_stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+    """As `residual_stage`, of ResNeXt's bottlenecks (1x1, 3x3 in groups, 1x1), three for each basic
+    block: four fifths of its parameters."""
+    planes = outputs // Bottleneck.expansion
+    shape = {"groups": GROUPS, "base_width": 64}  # 64: the 3x3 has as many channels as the output
+    shortcut = nn.Sequential(
+        nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+    )
+    first = Bottleneck(inputs, planes, stride, shortcut, **shape)
+    rest = (Bottleneck(outputs, planes, **shape) for _ in range(3 * blocks - 1))
+    return nn.Sequential(first, *rest)
 
 
 def residual_stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
@@ -40,27 +58,32 @@ class MiniBackbone(Backbone):
     """A small residual network of stride 8 for MiniVID, trained from nothing.
 
     `widths` are the channels of stem, conv2, conv3, conv4, conv5; conv5 is dilated as in the paper.
+    stage: of basic blocks, or of ResNeXt's.
     """
 
     stride = 8
 
-    def __init__(self, widths: tuple[int, ...]):
+    def __init__(self, widths: tuple[int, ...],
+                 stage: Callable[..., nn.Sequential] = residual_stage):
         w1, w2, w3, w4, w5 = widths
         stem = nn.Sequential(
             nn.Conv2d(3, w1, 3, 2, 1, bias=False), nn.BatchNorm2d(w1), nn.ReLU(inplace=True)
         )
-        stages = [stem, residual_stage(w1, w2, 1, stride=2), residual_stage(w2, w3, 1, stride=2),
-                  residual_stage(w3, w4, 2, stride=1), dilate(residual_stage(w4, w5, 1, stride=1))]
+        stages = [stem, stage(w1, w2, 1, stride=2), stage(w2, w3, 1, stride=2),
+                  stage(w3, w4, 2, stride=1), dilate(stage(w4, w5, 1, stride=1))]
         super().__init__(stages, w4, w5)
+
+
+MINI = {"mini": residual_stage, "minix": grouped_stage}  # ResNet and ResNeXt in small
 
 
 def build_backbone(config: ModelConfig) -> Backbone:
     """The backbone named in the configuration, its weights at random; MSTError if unknown.
 
-    mini; resnet18, resnet34, resnet50, resnet101, resnext101_32x4d; or timm:NAME.
+    mini, minix; resnet18, resnet34, resnet50, resnet101, resnext101_32x4d; or timm:NAME.
     """
-    if config.backbone == "mini":
-        return MiniBackbone(config.widths)
+    if config.backbone in MINI:
+        return MiniBackbone(config.widths, MINI[config.backbone])
     if config.backbone.startswith("timm:"):
         return timm_backbone(config.backbone.removeprefix("timm:"))
     return resnet_backbone(config.backbone, config.caffe_layout)

@@ -21,12 +21,14 @@ from mstlib.data.clip import Detections, sample_supports
 from mstlib.model.attention import Supports
 from mstlib.model.backbone import build_backbone
 from mstlib.model.dalign import DAlign
+from mstlib.model.flow import FlowAlign
 from mstlib.model.frame import FrameLevel
 from mstlib.model.instance import InstanceLevel
 from mstlib.model.proposal import ProposalLevel
 from mstlib.model.rpn import RPN
 from mstlib.model.trace import Trace, fill_traces
 
+ALIGNMENTS = {"dalign": DAlign, "flow": FlowAlign}
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # scale of the box deltas, as in Faster R-CNN
 FOREGROUND = 0.25  # share of sampled RoIs that are objects (Faster R-CNN)
 
@@ -51,10 +53,12 @@ class Proposals:
 class MST(nn.Module):
     """The detector of the paper; `config.levels` decides which of its parts exist.
 
-    Another detector (`mstlib.model.methods`) replaces a step of it: its proposal level, the frames
-    it is trained on, the roles that they play, or its way through a clip.
+    Another detector (`mstlib.model.methods`) replaces a step of it: its frame or proposal level,
+    the frames it is trained on, the roles that they play, or its way through a clip.
     """
 
+    replaces = "proposal"  # without which level a method that builds on this is as this one
+    frame_class = FrameLevel
     proposal_level = ProposalLevel
     sample = staticmethod(sample_supports)  # draws the supports of a training window
     walk = None  # a method like `MEGA.walk` where a clip has to be seen as a whole
@@ -73,8 +77,8 @@ class MST(nn.Module):
         self.roi = RoIHeads(None, None, None, 0.5, 0.5, rois, FOREGROUND, BOX_WEIGHTS,
                             m.score_threshold, m.nms, m.detections)
         levels: Levels = config.levels
-        self.dalign = DAlign(C, m) if levels.dalign else None
-        self.frame = FrameLevel(C, m) if levels.frame else None
+        self.dalign = ALIGNMENTS[m.align](C, m) if levels.dalign else None
+        self.frame = self.frame_class(C, m) if levels.frame else None
         self.proposal = self.proposal_level(m) if levels.proposal else None
         self.instance = InstanceLevel(m) if levels.instance else None
         self.register_buffer("mean", torch.tensor(m.pixel_mean).view(3, 1, 1), persistent=False)
@@ -86,9 +90,27 @@ class MST(nn.Module):
         level."""
         return self.levels.proposal or self.levels.instance
 
+    @property
+    def carries(self) -> bool:
+        """Do conv4 maps carry their images along, for optical flow?"""
+        return isinstance(self.dalign, FlowAlign)
+
     def c4(self, images: Tensor) -> Tensor:
-        """uint8 images (n, 3, H, W) -> conv4 maps (n, C, h, w)."""
-        return self.backbone.c4((images.float() / 255 - self.mean) / self.std)
+        """uint8 images (n, 3, H, W) -> conv4 maps (n, C, h, w), with more channels behind them if
+        they carry their images."""
+        return self.carry(self.conv4(images), images)
+
+    def conv4(self, images: Tensor) -> Tensor:
+        """As `c4`, the maps alone."""
+        return self.backbone.c4(self.normalised(images))
+
+    def carry(self, maps: Tensor, images: Tensor) -> Tensor:
+        """The conv4 maps of uint8 images as `c4` gives them."""
+        return self.dalign.carry(maps, self.normalised(images)) if self.carries else maps
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 images as the backbone reads them."""
+        return (images.float() / 255 - self.mean) / self.std
 
     def forward(self, windows: Tensor, trace: bool = False) -> tuple[list[Detections], list[Trace]]:
         """Images (B, L, 3, H, W) uint8, reference first -> detections (and traces) of B
@@ -105,7 +127,8 @@ class MST(nn.Module):
         """
         aligned, trace = self.dalign(maps) if self.dalign else (maps, {})
         if self.dalign:
-            trace["drift"] = ((aligned - maps).norm() / maps.norm().clamp(min=1e-9)).detach()
+            before = maps[:, :, : aligned.shape[2]]  # without what they carry
+            trace["drift"] = ((aligned - before).norm() / before.norm().clamp(min=1e-9)).detach()
         return self.frame_level(aligned), trace
 
     def frame_level(self, aligned: Tensor) -> Tensor:
@@ -151,16 +174,17 @@ class MST(nn.Module):
         references."""
         x, how = self.aggregate(maps)
         traces = [Trace() for _ in maps] if trace else []
-        found, boxes, scores, a = self.finish(x, size, traces)
+        found, _, boxes, scores, a = self.finish(x, size, traces)
         if trace:
             logits = self.head(torch.cat(a))[0].split([len(f) for f in a])
             fill_traces(self, traces, maps, how, boxes, scores, logits)
         return found, traces
 
     def finish(self, x: Tensor, size: tuple[int, int], traces: Sequence[Trace] = ()
-               ) -> tuple[list[Detections], list[Tensor], list[Tensor], list[Tensor]]:
-        """From F'' windows (B, L, C, h, w) to the references' detections; proposals and objectness
-        of all B * L frames and R'' (N, d) of each window, too."""
+               ) -> tuple[list[Detections], list[Proposals], list[Tensor], list[Tensor],
+                          list[Tensor]]:
+        """From F'' windows (B, L, C, h, w) to the references' detections; the RoIs of each window,
+        proposals and objectness of all B * L frames and R'' (N, d) of each window, too."""
         (B, L), flat, m = x.shape[:2], x.flatten(0, 1), self.model_config
         keep = [m.reference_proposals] + [m.support_proposals] * (L - 1)
         boxes, scores = self.rpn.propose(flat, size, keep * B)
@@ -170,7 +194,8 @@ class MST(nn.Module):
         a = [self.relate(p.a, p.boxes, p.objectness,
                          self.supports(p.s, p.support_boxes, p.counts), trace)
              for p, trace in zip(windows, traces or [None] * B, strict=True)]
-        return self.decode(torch.cat(a), [p.boxes for p in windows], size), boxes, scores, a
+        found = self.decode(torch.cat(a), [p.boxes for p in windows], size)
+        return found, windows, boxes, scores, a
 
     def supports(self, s: Tensor, boxes: Tensor, counts: Sequence[int] = ()) -> list[Supports]:
         """Support proposals (M, d), (M, 4) as each relation layer reads them, in their order;
@@ -208,7 +233,15 @@ class MST(nn.Module):
         """Class scores and boxes of the references, after class-wise NMS."""
         logits, deltas = (of.float() for of in self.head(a))
         found = self.roi.postprocess_detections(logits, deltas, boxes, [tuple(size)] * len(boxes))
-        return [Detections(b, s, c) for b, s, c in zip(*found, strict=True)]
+        shares = logits.softmax(-1).split([len(b) for b in boxes])
+        return [Detections(b, s, c, rows_of(s, c, share))
+                for b, s, c, share in zip(*found, shares, strict=True)]
+
+
+def rows_of(scores: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
+    """Which proposal each detection (D,), (D,) was made of, (D,): the one whose share of that class
+    is its score; shares (N, classes + 1)."""
+    return (shares[:, labels] - scores).abs().argmin(0) if len(shares) else labels
 
 
 def build_model(config: Config, generator_seed: int = 0) -> MST:

@@ -27,6 +27,7 @@ from mstlib.model.attention import Supports
 from mstlib.model.dalign import Halves
 from mstlib.model.detector import MST
 from mstlib.model.fast import speed_up
+from mstlib.model.flow import Pictures
 from mstlib.model.frame import Tokens
 
 MODES = ("exact", "cached", "causal")
@@ -52,7 +53,7 @@ class FrameState:
 
     size: tuple[int, int]
     maps: Tensor
-    halves: Halves | None = None
+    halves: Halves | Pictures | None = None
     tokens: Tokens | None = None
     rois: RoIs | None = None
     supports: list[Supports] = field(default_factory=list)
@@ -63,10 +64,12 @@ Window = Sequence[FrameState]  # the reference first
 
 @dataclass(frozen=True)
 class Found:
-    """What is found in a reference: its detections, and the boxes (N, 4) of its proposals."""
+    """What is found in a reference: its detections, the boxes (N, 4) of its proposals, and their
+    features (N, d) before they heard of others."""
 
     detections: Detections
     proposals: Tensor
+    features: Tensor
 
 
 def stack(parts: Sequence):
@@ -112,8 +115,12 @@ class Engine:
         if mode not in MODES:
             raise MSTError(f"unknown mode '{mode}'; choose one of {', '.join(MODES)}")
         if model.walk:
-            raise MSTError("MEGA draws frames from the whole video and cannot be streamed; detect "
-                           "a clip of a data set, or use model.method=rdn")
+            raise MSTError(f"{model.model_config.method} draws frames from the whole video and "
+                           "cannot be streamed; detect a clip of a data set, or use "
+                           "model.method=rdn")
+        if mode != "exact" and model.frame and not hasattr(model.frame, "ask"):
+            raise MSTError(f"{model.model_config.method} knows no mode '{mode}', only exact: each "
+                           "support is warped to each reference; set test.mode=exact")
         self.model, self.mode, self.batch = speed_up(model.eval()), mode, batch
         self.cast = autocast(model.mean.device, precision)
         on = model.levels
@@ -134,7 +141,7 @@ class Engine:
         maps = model.c4(images.to(model.mean.device, non_blocking=True))
         halves = model.dalign.halves(maps) if model.dalign else None
         if halves and not self.whole:  # aligned to itself, once and for all
-            alone = Halves(*(getattr(halves, f.name)[:, None] for f in fields(halves)))
+            alone = type(halves)(*(getattr(halves, f.name)[:, None] for f in fields(halves)))
             maps, halves = model.dalign.align(halves.as_reference, alone)[:, 0], None
         tokens = model.frame.tokens(maps) if model.frame and not self.whole else None
         nothing = [None] * len(maps)
@@ -179,13 +186,11 @@ class Engine:
         step = self.detect_whole if self.whole else self.detect_settled
         for numbers, part in groups(windows, self.batch):
             with self.cast:
-                detections, proposals = step(part)
-            for i, d, boxes in zip(numbers, detections, proposals, strict=True):
-                found[i] = Found(Detections(d.boxes.cpu(), d.scores.cpu(), d.labels.cpu()),
-                                 boxes.cpu())
+                for i, one in zip(numbers, step(part), strict=True):
+                    found[i] = one
         return found
 
-    def detect_whole(self, windows: Sequence[Window]) -> tuple[list[Detections], list[Tensor]]:
+    def detect_whole(self, windows: Sequence[Window]) -> list[Found]:
         """Every stage on equally long windows; only conv4 and DAlign's halves are at hand."""
         model = self.model
         if model.dalign:
@@ -194,10 +199,10 @@ class Engine:
         else:
             aligned = torch.stack([torch.cat([s.maps for s in w]) for w in windows])
         x = model.frame_level(aligned)
-        detections, boxes, *_ = model.finish(x, windows[0][0].size)
-        return detections, boxes[:: x.shape[1]]
+        detections, rois, *_ = model.finish(x, windows[0][0].size)
+        return [Found(d.cpu(), r.boxes.cpu(), r.a) for d, r in zip(detections, rois, strict=True)]
 
-    def detect_settled(self, windows: Sequence[Window]) -> tuple[list[Detections], list[Tensor]]:
+    def detect_settled(self, windows: Sequence[Window]) -> list[Found]:
         """Only what depends on the whole window: the supports bring their proposals along."""
         model, N = self.model, self.model.model_config.reference_proposals
         rois = self.rois(windows, N) if self.twice else [w[0].rois for w in windows]
@@ -207,5 +212,6 @@ class Engine:
             layers = zip(own, *(s.supports for s in window[1:]), strict=True)
             a.append(model.relate(r.features[:N], r.boxes[:N], r.objectness[:N],
                                   [layer[0].join(layer) for layer in layers]))
-        proposals = [r.boxes[:N] for r in rois]
-        return model.decode(torch.cat(a), proposals, windows[0][0].size), proposals
+        detections = model.decode(torch.cat(a), [r.boxes[:N] for r in rois], windows[0][0].size)
+        return [Found(d.cpu(), r.boxes[:N].cpu(), r.features[:N])
+                for d, r in zip(detections, rois, strict=True)]

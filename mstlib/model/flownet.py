@@ -4,7 +4,7 @@ Dosovitskiy et al., "FlowNet: Learning Optical Flow with Convolutional Networks"
 "simple" network: ten convolutions narrow two stacked images to stride 64, four steps widen the
 result again, each predicting flow at its own size. Here with batch norms and without biases:
 38,680,336 parameters, the paper's 38.680 M. DFF and FGFA use it to warp conv4 maps of a support
-frame to the reference: `cell_flow`, then `warp`.
+frame to the reference: `cell_flow`, then `warp`; `mstlib.model.flow` puts it in DAlign's place.
 """
 
 import torch
@@ -12,15 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SCALE = 20.0  # the network predicts flow / 20, as its published weights were trained to
-ENCODER = {  # layer -> (input channels, output channels, kernel, stride)
+ENCODER = {  # layer -> (input channels, output channels, kernel, stride) at full width
     "conv1": (6, 64, 7, 2), "conv2": (64, 128, 5, 2), "conv3": (128, 256, 5, 2),
     "conv3_1": (256, 256, 3, 1), "conv4": (256, 512, 3, 2), "conv4_1": (512, 512, 3, 1),
     "conv5": (512, 512, 3, 2), "conv5_1": (512, 512, 3, 1), "conv6": (512, 1024, 3, 2),
     "conv6_1": (1024, 1024, 3, 1),
 }
-# widening step -> channels it reads, channels it adds, the encoder's map it meets
-DECODER = {5: (1024, 512, "conv5_1"), 4: (1026, 256, "conv4_1"), 3: (770, 128, "conv3_1"),
-           2: (386, 64, "conv2")}
+# widening step -> channels it adds, the encoder's map it meets
+DECODER = {5: (512, "conv5_1"), 4: (256, "conv4_1"), 3: (128, "conv3_1"), 2: (64, "conv2")}
+RGB, FLOW = 3, 2  # channels of an image, and of a flow: (x, y)
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
@@ -40,16 +40,26 @@ def double(inputs: int, outputs: int) -> nn.ConvTranspose2d:
 
 
 class FlowNetS(nn.Module):
-    """Optical flow between the two images of a pair."""
+    """Optical flow between the two images of a pair.
 
-    def __init__(self) -> None:
+    width: of all layers, as a share of the published network's.
+    """
+
+    def __init__(self, width: float = 1.0) -> None:
         super().__init__()
-        self.encoder = nn.ModuleDict({name: conv(*sizes) for name, sizes in ENCODER.items()})
-        self.flow6 = predict(1024)
-        self.deconv = nn.ModuleDict({str(k): double(i, o) for k, (i, o, _) in DECODER.items()})
-        self.up = nn.ModuleDict({str(k): double(2, 2) for k in DECODER})
-        meets = {k: ENCODER[name][1] + o + 2 for k, (_, o, name) in DECODER.items()}
-        self.flow = nn.ModuleDict({str(k): predict(n) for k, n in meets.items()})
+
+        def wide(channels: int) -> int:
+            return channels if channels == 2 * RGB else max(1, round(channels * width))
+
+        self.encoder = nn.ModuleDict({name: conv(wide(i), wide(o), *how)
+                                      for name, (i, o, *how) in ENCODER.items()})
+        reads = wide(ENCODER["conv6_1"][1])              # channels of the map to be widened
+        self.flow6 = predict(reads)
+        self.deconv, self.up, self.flow = (nn.ModuleDict() for _ in range(3))
+        for k, (adds, name) in DECODER.items():
+            self.deconv[str(k)], self.up[str(k)] = double(reads, wide(adds)), double(FLOW, FLOW)
+            reads = wide(ENCODER[name][1]) + wide(adds) + FLOW
+            self.flow[str(k)] = predict(reads)
 
     def forward(self, pairs: Tensor) -> Tensor:
         """Image pairs (B, 6, H, W), first image first -> flow (B, 2, H/4, W/4), (x, y) in pixels of
@@ -58,7 +68,7 @@ class FlowNetS(nn.Module):
         for name, layer in self.encoder.items():
             maps[name] = x = layer(x)
         flow = self.flow6(x)
-        for k, (_, _, name) in DECODER.items():
+        for k, (_, name) in DECODER.items():
             beside = maps[name]
             h, w = beside.shape[-2:]                     # crops what an odd size made too large
             wider = F.leaky_relu(self.deconv[str(k)](x)[..., :h, :w], 0.1)
@@ -67,16 +77,23 @@ class FlowNetS(nn.Module):
         return SCALE * flow
 
 
+def halved(images: Tensor, stride: int) -> Tensor:
+    """Images (B, 3, H, W) filled up to whole cells of `stride` and halved, as DFF and FGFA do:
+    what the flow is computed of."""
+    down, right = (-side % stride for side in images.shape[-2:])
+    return F.avg_pool2d(F.pad(images, (0, right, 0, down), mode="replicate"), 2)
+
+
 def cell_flow(net: nn.Module, reference: Tensor, support: Tensor, stride: int) -> Tensor:
     """Where the support frame shows what the reference shows, (B, 2, h, w), (x, y) in cells of maps
-    of `stride`, h = H / stride rounded up.
+    of `stride`, h = H / stride rounded up. reference, support (B, 3, H, W), normalised."""
+    return flow_of_halves(net, halved(reference, stride), halved(support, stride), stride)
 
-    reference, support (B, 3, H, W), normalised. Both are halved first, as in DFF and FGFA; the flow
-    is resized to the maps and its pixels become cells.
-    """
+
+def flow_of_halves(net: nn.Module, reference: Tensor, support: Tensor, stride: int) -> Tensor:
+    """As `cell_flow`, of images that are `halved`: the flow is resized to the maps and its pixels
+    become cells."""
     pairs = torch.cat([reference, support], dim=1)
-    down, right = (-side % stride for side in pairs.shape[-2:])        # up to whole cells
-    pairs = F.avg_pool2d(F.pad(pairs, (0, right, 0, down), mode="replicate"), 2)
     size = [side * 2 // stride for side in pairs.shape[-2:]]
     flow = F.interpolate(net(pairs), size, mode="bilinear", align_corners=False)
     return flow * (2 / stride)

@@ -16,7 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mstlib.config import ModelConfig, MSTError, TestConfig
+from mstlib.config import Config, ModelConfig, MSTError, TestConfig
 from mstlib.data.clip import sample_roles
 from mstlib.model.attention import Relation
 from mstlib.model.detector import MST, Proposals
@@ -105,6 +105,11 @@ class MEGA(MST):
     """The shared base with MEGA's proposal level."""
 
     proposal_level = MEGALevel
+
+    def __init__(self, config: Config):
+        super().__init__(config)
+        if self.carries:  # frames are looked at one by one, without what flow needs of them
+            raise MSTError("MEGA is aligned by DAlign only; leave model.align as it is")
 
     @property
     def sample(self) -> Callable[..., list[int]]:

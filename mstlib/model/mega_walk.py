@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mstlib.config import MSTError, TestConfig
-from mstlib.data.clip import Detections, window_indices
+from mstlib.data.clip import window_indices
 from mstlib.model.engine import Found
 from mstlib.model.rdn import Pool
 
@@ -66,7 +66,7 @@ class Walk:
             raise MSTError(f"frames of different sizes, (H, W) {sorted(sizes)}; a video has frames "
                            "of one size: resize them first")
         if images:
-            maps = self.model.c4(torch.stack(list(images.values())).to(self.model.mean.device))
+            maps = self.model.conv4(torch.stack(list(images.values())).to(self.model.mean.device))
             self.held |= zip(images, self.look(maps, *sizes), strict=True)
         self.held = {s: self.held[s] for s in frames if s in self.held}
 
@@ -106,4 +106,4 @@ class Walk:
         if model.instance and len(a):
             a = model.instance(a, key.boxes, seen[0].objectness[: len(a)], *supports[0])[0]
         (found,) = model.decode(a, [key.boxes], seen[0].size)
-        return Found(Detections(*(of.cpu() for of in vars(found).values())), key.boxes.cpu())
+        return Found(found.cpu(), key.boxes.cpu(), key.features)

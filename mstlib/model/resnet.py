@@ -32,7 +32,7 @@ def resnet_backbone(name: str, caffe_layout: bool = False) -> Backbone:
     (Caffe) networks, and not in its 3x3; their weights need it.
     """
     if name not in RESNETS:
-        raise MSTError(f"unknown backbone '{name}'; choose mini, {', '.join(RESNETS)} "
+        raise MSTError(f"unknown backbone '{name}'; choose mini, minix, {', '.join(RESNETS)} "
                        f"or timm:NAME")
     block, blocks, more = RESNETS[name]
     net = ResNet(block, list(blocks), **more)

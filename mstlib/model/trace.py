@@ -46,7 +46,7 @@ def fill_traces(model: "MST", traces: list[Trace], maps: Tensor, how: dict[str, 
     M, L = model.model_config.support_proposals, len(boxes) // len(traces)
     aligned = model.dalign(maps)[0] if model.dalign else maps
     attention = model.frame.attention(aligned) if model.frame else None
-    offsets = how["offsets"].unflatten(0, maps.shape[:2]) if how else None
+    offsets = how["offsets"].unflatten(0, maps.shape[:2]) if "offsets" in how else None
     for i, t in enumerate(traces):
         t.proposals, t.objectness = boxes[i * L:][:L], scores[i * L:][:L]
         top = [b[:M] for b in t.proposals]
@@ -54,5 +54,6 @@ def fill_traces(model: "MST", traces: list[Trace], maps: Tensor, how: dict[str, 
         t.support_frame = torch.cat([torch.full((len(b),), f) for f, b in enumerate(top)])
         t.frame_attention = attention[i] if attention is not None else None
         if how:
-            t.displacement, t.offsets = how["displacement"][i], offsets[i]
+            t.displacement = how["displacement"][i]
+            t.offsets = offsets[i] if offsets is not None else None  # optical flow has none
         t.scores = logits[i].softmax(-1)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from mstlib.config import Config, config_from_dict
 from mstlib.fileio import read_json, write_json
 from mstlib.profiles import get_config
+from mstlib.report.catalogue import STARTS, options, start_name
 from mstlib.report.records import device_name, new_record
 
 
@@ -35,14 +36,32 @@ def evaluation_record(
     weights: Path, split: str = "test", protocols: Sequence[str] = ("vid",), tag: str = "",
     variant: str | None = None, settings: dict[str, object] | None = None,
 ) -> dict:
-    """The run record of exported weights, evaluated on a split of MiniVID; raises as
+    """The run record of exported weights, evaluated on a split of generated data; raises as
     `run_evaluation`."""
     from mstlib.evaluation.assess import run_evaluation
 
     run = run_evaluation(weights, split, variant, protocols, settings=settings)
-    lines = recipe(config_from_dict(run["config"]), run["variant"], run["seed"], split, tag,
-                   settings or {})
-    return record_of(run, protocols[0], tag, lines, summary_of(weights))
+    return generated_record(run, weights, protocols[0], tag, settings or {})
+
+
+def linked_records(
+    weights: Path, links: Sequence[str], split: str = "test", protocols: Sequence[str] = ("vid",),
+    tag: str = "", variant: str | None = None, settings: dict[str, object] | None = None,
+) -> list[dict]:
+    """As `evaluation_record`, one for each way of linking the detections; its name ends the tag."""
+    from mstlib.evaluation.linked import run_linked
+
+    runs = run_linked(weights, links, split, variant, protocols, settings=settings)
+    return [generated_record(run, weights, protocols[0], "-".join(filter(None, [tag, link])),
+                             settings or {}, link) for link, run in runs.items()]
+
+
+def generated_record(run: dict, weights: Path, protocol: str, tag: str,
+                     settings: Mapping[str, object], link: str = "") -> dict:
+    """The record of a run on generated data, with the commands that repeat it."""
+    config = config_from_dict(run["config"])
+    lines = recipe(config, run["variant"], run["seed"], run["split"], tag, settings, link)
+    return record_of(run, protocol, tag, lines, summary_of(weights))
 
 
 def record_of(run: dict, protocol: str, tag: str, lines: Sequence[str], training: dict) -> dict:
@@ -65,23 +84,31 @@ def record_of(run: dict, protocol: str, tag: str, lines: Sequence[str], training
 
 
 def recipe(config: Config, variant: str, seed: int, split: str, tag: str = "",
-           settings: Mapping[str, object] = MappingProxyType({})) -> list[str]:
+           settings: Mapping[str, object] = MappingProxyType({}), link: str = "") -> list[str]:
     """The command lines that repeat a run of the batch, with the settings that differ from its
-    profile's; `settings` were changed for detecting alone."""
-    trained = tag if tag and not settings else ""  # a tag may stand for what was changed then
-    name = "-".join([variant, *([trained] if trained else []), f"seed{seed}"])
-    profile = config.profile
-    start = f"build/{profile}/pretrained-seed0.pt"
-    weights = f"build/{profile}/weights/{name}.safetensors"
-    usual, options = get_config(profile, variant).to_dict(), ""
-    for section in ("model", "train", "test"):
+    profile's; `settings` were changed for detecting alone, `link` linked its detections."""
+    ours = tag.removesuffix(link).removesuffix("-") if link else tag  # what was trained
+    if settings:
+        ours = ""  # a tag may stand for what was changed when detecting
+    profile, begun = config.profile, ours if ours in STARTS else ""
+    start = f"build/{profile}/{start_name(begun, 0)}.pt"
+    weights = f"build/{profile}/weights/{'-'.join([variant, *filter(None, [ours])])}-seed{seed}"
+    usual, changed = get_config(profile, variant).to_dict(), {}
+    for section in ("source", "data", "model", "train", "test"):
         for field, value in config.to_dict()[section].items():
             if value != usual[section][field] and f"{section}.{field}" not in settings:
-                options += f" --set {section}.{field}={value}"
+                changed[f"{section}.{field}"] = value
     return [
-        f"mst pretrain --profile {profile} --seed 0 --out {start}",
+        f"mst pretrain --profile {profile} --seed 0{spaced(STARTS.get(begun, {}))} --out {start}",
         f"mst train --profile {profile} --variant {variant} --seed {seed} --init {start} "
-        f"--out build/{profile}/{name}.pt --weights {weights}{options}",
-        f"mst evaluate {weights} --split {split}" + (f" --tag {tag}" if tag else "")
-        + "".join(f" --set {setting}={value}" for setting, value in settings.items()),
+        f"--out build/{profile}/{Path(weights).name}.pt --weights {weights}.safetensors"
+        f"{spaced(changed)}",
+        f"mst evaluate {weights}.safetensors --split {split}"
+        + (f" --tag {tag}" if tag and not link else f" --tag {ours}" if ours else "")
+        + (f" --link {link}" if link else "") + spaced(settings),
     ]
+
+
+def spaced(settings: Mapping[str, object]) -> str:
+    """Settings as options of a command line, each after a blank."""
+    return f" {options(settings)}" if settings else ""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torchvision
 
-from mstlib.config import VARIANTS, Config, MSTError
+from mstlib.config import DETECTORS, Config, MSTError
 from mstlib.fileio import write_json
 
 PACKAGE = Path(__file__).parent
@@ -117,8 +117,9 @@ def _problems(record: dict):
     wanted = run_id(record["profile"], record["variant"], record["seed"], record["tag"])
     if record["id"] != wanted:
         yield f"field 'id' is '{record['id']}', its other fields say '{wanted}'"
-    if record["variant"] not in VARIANTS or record["levels"] != asdict(VARIANTS[record["variant"]]):
-        yield f"field 'levels' is not variant '{record['variant']}' of Table III"
+    known = DETECTORS.get(record["variant"])
+    if known is None or record["levels"] != asdict(known.levels):
+        yield f"field 'levels' is not variant '{record['variant']}' of {', '.join(DETECTORS)}"
     if not isinstance(record["dataset"].get("counts"), dict):
         yield "field 'dataset' has no counts"
     if not {"name", "split"} <= set(record["dataset"]):

@@ -22,6 +22,7 @@ from mstlib.progress import progress
 
 Pick = tuple[int, list[int], bool]  # clip, its frames with the reference first, flipped
 Sampler = Callable[[int, int, int, int, torch.Generator], list[int]]  # as `sample_supports`
+Carry = Callable[[Tensor, Tensor], Tensor]  # maps and images -> maps that carry their images
 Window = tuple[Tensor, list[Target], tuple[int, int]]  # (L, ., ., .), targets [l], image (H, W)
 
 
@@ -127,10 +128,15 @@ def image_window(clips: Sequence[Clip], pick: Pick) -> Window:
 
 
 def map_window(clips: Sequence[Clip], maps: Tensor, starts: Sequence[int], size: tuple[int, int],
-               pick: Pick) -> Window:
-    """A window of kept conv4 maps; maps (2, clips * T, C, h, w) holds plain and flipped frames."""
+               carry: Carry | None, pick: Pick) -> Window:
+    """A window of kept conv4 maps; maps (2, clips * T, C, h, w) holds plain and flipped frames.
+
+    carry: `MST.carry` of a model whose maps carry their images, else None.
+    """
     n, frames, flip = pick
     rows = maps[int(flip), [starts[n] + t for t in frames]].float()    # (L, C, h, w)
+    if carry:
+        rows = carry(rows, image_window(clips, pick)[0])
     return rows, targets_of(clips, pick, size[1]), size
 
 
@@ -156,7 +162,7 @@ def map_batch(clips: Sequence[Clip], maps: Tensor, size: tuple[int, int], recipe
               supports: int, generator: torch.Generator) -> Batch:
     """A batch of kept conv4 maps drawn from `generator`."""
     picks = draw(clips, recipe, supports, generator)
-    read = partial(map_window, clips, maps, first_rows(clips), size)
+    read = partial(map_window, clips, maps, first_rows(clips), size, None)
     return collate([read(pick) for pick in picks], clips, picks)
 
 
@@ -188,7 +194,7 @@ def write_maps(model: MST, clips: Sequence[Clip], path: Path) -> None:
     import numpy as np
 
     frames = sum(len(c) for c in clips)
-    shape = model.c4(clips[0].frame(0)[None]).shape[1:]
+    shape = model.conv4(clips[0].frame(0)[None]).shape[1:]
     with write_via(path) as tmp:
         out = np.lib.format.open_memmap(tmp, "w+", np.float16, (2, frames, *shape))
         reserve(tmp)
@@ -196,6 +202,6 @@ def write_maps(model: MST, clips: Sequence[Clip], path: Path) -> None:
         for clip in progress(clips, "conv4 maps of the training clips"):
             images = torch.stack([clip.frame(t) for t in range(len(clip))])
             for flip, x in enumerate((images, images.flip(-1))):
-                out[flip, at : at + len(clip)] = model.c4(x).half().numpy()
+                out[flip, at : at + len(clip)] = model.conv4(x).half().numpy()
             at += len(clip)
         out.flush()

@@ -30,7 +30,7 @@ def clips_of(config: Config, split: str, root: Path | None = None, skip_bad: boo
              ) -> Dataset:
     """A split of the configuration's data set, frames at the configuration's size.
 
-    root: the data set's folder (MiniVID: the cache, None for the usual one). skip_bad and errors
+    root: the data set's folder (of one that is generated: the cache, None for the usual one). skip_bad and errors
     are those of `load_minivid` and `open_dataset`; MSTError where a folder is needed and none is
     given.
     """
@@ -39,6 +39,11 @@ def clips_of(config: Config, split: str, root: Path | None = None, skip_bad: boo
         from mstlib.data.minivid.benchmark import CLASSES, load_minivid
 
         dataset = Dataset(config.data.name, split, CLASSES, load_minivid(config.data, split, root))
+    elif source.format == "miniuav":
+        from mstlib.data.miniuav.generate import ensure_miniuav
+
+        dataset = opened("uavdt", split, ensure_miniuav(config.data, root), skip_bad)
+        dataset = replace(dataset, name=config.data.name)
     else:
         dataset = opened(source.format, split, root, skip_bad)
     if not (source.short_side or source.long_side):

@@ -20,14 +20,14 @@ HEADS = ("head.",)  # sized by the number of classes
 
 def start_from(model: MST, init: Path | None, recipe: TrainConfig) -> None:
     """Load `init` or else published backbone weights, then freeze the first `recipe.frozen` stages
-    of the backbone and all batch norms (Sec. IV-C); with nothing to load, nothing is frozen."""
+    of the backbone and all its batch norms (Sec. IV-C); with nothing to load, nothing is frozen."""
     if init is not None:
         load_shared(model, detector_weights(init), str(init))
     elif model.model_config.backbone_weights:
         say(load_backbone_weights(model.backbone, model.model_config))
     else:
         return
-    freeze_batch_norms(model)
+    freeze_batch_norms(model.backbone)
     for stage in model.backbone.c4_modules()[: recipe.frozen]:
         stage.requires_grad_(False)
 

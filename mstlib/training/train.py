@@ -154,7 +154,7 @@ def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path |
     """Train the variant `config.levels` from the detector `init`, a training state (.pt) or
     exported weights (.safetensors).
 
-    With train.frozen = 4, conv1-4 stays as it is; on MiniVID its maps are then computed once and
+    With train.frozen = 4, conv1-4 stays as it is; on generated data its maps are then computed once and
     kept beside `init` (those of a large data set would not fit). Where nothing is loaded, neither
     `init` nor backbone weights, nothing is frozen and batch norms learn too.
     """
@@ -162,10 +162,11 @@ def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path |
     warn_without_ids(model, clips)
     start_from(model, init, recipe)
     read = partial(image_window, clips)
-    if init and recipe.frozen >= 4 and config.source.format == "minivid":
+    if init and recipe.frozen >= 4 and config.generated:
         where = init.with_name(f"{init.stem}-{digest(model.backbone.state_dict())}.conv4.npy")
         maps, size = kept_maps(model, clips, where), tuple(clips[0].frame(0).shape[-2:])
-        read = partial(map_window, clips, maps, first_rows(clips), size)
+        read = partial(map_window, clips, maps, first_rows(clips), size,
+                       model.carry if model.carries else None)
     supports = recipe.supports if config.levels.temporal else 0
     feed = replace(feed_of(config, clips, recipe, supports, seed, read, how), sample=model.sample)
     return fit(model, feed, out, f"{config.profile} training, seed {seed}", how)
@@ -175,7 +176,7 @@ def feed_of(config: Config, clips: Sequence[Clip], recipe: TrainConfig, supports
             read: Callable[[Pick], Window], how: How) -> Feed:
     """The windows of a training. MiniVID draws clips evenly, other data their references: clips
     there differ in length, down to still images."""
-    ends = None if config.source.format == "minivid" else reference_ends(clips)
+    ends = None if config.generated else reference_ends(clips)
     return Feed(clips, recipe, supports, seed, read, ends, how.skip_bad)
 
 

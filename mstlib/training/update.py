@@ -116,7 +116,7 @@ def train_step(model: MST, batches: Sequence[Batch], optimizer: torch.optim.Opti
     scaler = scaler or make_scaler(recipe, group.device)
     optimizer.zero_grad(set_to_none=True)
     passes, faults = [], []
-    most = DRIFT_LIMIT if model.model_config.dalign_residual else torch.inf
+    most = DRIFT_LIMIT if getattr(model.dalign, "residual", False) else torch.inf
     for batch in batches:
         last = batch is batches[-1]
         with torch.random.fork_rng(devices=[]), group.accumulating(losses, last):
