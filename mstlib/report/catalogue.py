@@ -60,7 +60,7 @@ SETTINGS: dict[str, Settings] = {
     },
 }
 STARTS = {"x": SETTINGS["x"], "uav": SETTINGS["uav"]}  # pretrainings beside the profile's own
-KS, RS = (2, 3, 4, 8), (0.1, 0.3, 0.4, 0.5)  # beside the profile's own K and r (Tables VI, VII)
+KS, RS = (2, 4, 7, 8), (0.1, 0.3, 0.4, 0.5)  # beside the profile's own K and r (Tables VI, VII)
 LINKED = ("a", "fgfa", "selsa", "rdn", "h", "g")  # Table I, "+ post-processing"
 
 
