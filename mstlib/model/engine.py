@@ -71,6 +71,10 @@ class Found:
     proposals: Tensor
     features: Tensor
 
+    def cpu(self) -> "Found":
+        """The same with detections and proposals on the CPU; features stay where they are."""
+        return Found(self.detections.cpu(), self.proposals.cpu(), self.features)
+
 
 def stack(parts: Sequence):
     """Halves or Tokens of frames (1, ...), window by window, as one of (B, L, ...)."""
@@ -187,7 +191,7 @@ class Engine:
         for numbers, part in groups(windows, self.batch):
             with self.cast:
                 for i, one in zip(numbers, step(part), strict=True):
-                    found[i] = one
+                    found[i] = one.cpu()
         return found
 
     def detect_whole(self, windows: Sequence[Window]) -> list[Found]:
@@ -200,7 +204,7 @@ class Engine:
             aligned = torch.stack([torch.cat([s.maps for s in w]) for w in windows])
         x = model.frame_level(aligned)
         detections, rois, *_ = model.finish(x, windows[0][0].size)
-        return [Found(d.cpu(), r.boxes.cpu(), r.a) for d, r in zip(detections, rois, strict=True)]
+        return [Found(d, r.boxes, r.a) for d, r in zip(detections, rois, strict=True)]
 
     def detect_settled(self, windows: Sequence[Window]) -> list[Found]:
         """Only what depends on the whole window: the supports bring their proposals along."""
@@ -213,5 +217,5 @@ class Engine:
             a.append(model.relate(r.features[:N], r.boxes[:N], r.objectness[:N],
                                   [layer[0].join(layer) for layer in layers]))
         detections = model.decode(torch.cat(a), [r.boxes[:N] for r in rois], windows[0][0].size)
-        return [Found(d.cpu(), r.boxes[:N].cpu(), r.features[:N])
+        return [Found(d, r.boxes[:N], r.features[:N])
                 for d, r in zip(detections, rois, strict=True)]

@@ -106,4 +106,4 @@ class Walk:
         if model.instance and len(a):
             a = model.instance(a, key.boxes, seen[0].objectness[: len(a)], *supports[0])[0]
         (found,) = model.decode(a, [key.boxes], seen[0].size)
-        return Found(found.cpu(), key.boxes.cpu(), key.features)
+        return Found(found, key.boxes, key.features).cpu()

@@ -108,4 +108,4 @@ class SELSA(MST):
         a = self.relate(r.features[:N], r.boxes[:N], r.objectness[:N],
                         [layer[0].join(layer) for layer in layers])
         (found,) = self.decode(a, [r.boxes[:N]], seen.size)
-        return Found(found.cpu(), r.boxes[:N].cpu(), r.features[:N])
+        return Found(found, r.boxes[:N], r.features[:N]).cpu()
