@@ -12,9 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mstlib.profiles import WARM
 from mstlib.report.catalogue import (
-    CATALOGUE, LINKED, STARTS, TABLES, links_of, needs, options, own_runs, select, start_name)
-from mstlib.report.figures import FIGURES
+    CATALOGUE, LINKED, STARTS, TABLES, items, links_of, needs, options, own_runs, select, start_name)
 
 PROFILE = config.get("profile", "mini")
 TRAIN = config.get("train", False)
@@ -22,6 +22,7 @@ RUNS = select(PROFILE, config.get("runs", ""), config.get("tables", ""), config.
 NAMES = list(RUNS)  # name -> Run with the seeds that are asked for
 FIRST = min((seed for run in RUNS.values() for seed in run.seeds), default=0)
 PRETRAIN_SEED = config.get("pretrain_seed", 0)  # one for all, as the paper has one backbone
+DEVICE = "" if PROFILE in WARM else "--device auto"
 WORK = config.get("work", f"build/{PROFILE}")
 # The committed results are mini's: a trial with another profile must not overwrite them.
 RESULTS = config.get("results", "results" if PROFILE == "mini" else f"{WORK}/results")
@@ -38,9 +39,13 @@ WEIGHTS = f"{WORK}/weights/{{run}}-seed{{seed}}.safetensors" if TRAIN else CHECK
 MADE = RECORD if TRAIN else f"{WORK}/reproduced/{PROFILE}-{{run}}-seed{{seed}}.json"
 SHIPPED = [name for name, run in RUNS.items() if run.shipped and FIRST in run.seeds]
 REPORT = f"{WORK}/reproduced.json"
-ASKED = [t for t in TABLES if any(n in RUNS for n in needs(t))]
+NUMBERS = items(config.get("tables", ""))  # of the tables that are asked for, none: all
+ASKED = [t for t in TABLES if (t.removeprefix("table_") in [*NUMBERS, "claims"] if NUMBERS
+                               else any(n in RUNS for n in needs(t)))]
+TABLE_FILES = [f"{OURS}/tables/{table}.csv" for table in ASKED]
+NOTEBOOKS = [f"{WORK}/notebooks/{t}.ipynb" for t in ASKED if t.startswith("table_")]
 FIGURE = f"{OURS if TRAIN else WORK}/figures/fig{{figure}}.png"
-DRAWN = FIGURES if {"a", "d", "f", "g"} <= set(SHIPPED) else ()
+DRAWN = ["1", "5", "6"] if {"a", "d", "f", "g"} <= set(SHIPPED) and not NUMBERS else []
 
 
 def records(names) -> list[str]:
@@ -64,6 +69,12 @@ def own(run) -> str:
     return CATALOGUE[run].of or run
 
 
+def pretrained(name) -> list[str]:
+    """What a run goes on from: a pretraining, or nothing where a profile trains end to end."""
+    start = start_name(RUNS[name].start, PRETRAIN_SEED)
+    return [f"{WORK}/{start}.pt"] if PROFILE in WARM else []
+
+
 def evaluated() -> list[str]:
     """What is evaluated in shipped mode: the runs whose weights ship, in their first seed."""
     return [MADE.format(run=n, seed=FIRST) for n in NAMES if own(n) in SHIPPED]
@@ -83,15 +94,15 @@ shell.prefix(f'set -euo pipefail; export PATH="{BIN}:$PATH" OMP_NUM_THREADS=1; '
 wildcard_constraints:
     run="[a-z]+(-[a-z0-9-]+)?",
     start="(-[a-z]+)?",
-    table="[IVX]+|controls|claims",
+    table="|".join(TABLES),
     seed=r"\d+",
 
 
 rule all:
     localrule: True
     input:
-        expand(f"{WORK}/notebooks/{{table}}.ipynb", table=[t for t in ASKED if t != "claims"]),
-        f"{OURS}/tables/claims.md",
+        TABLE_FILES,
+        NOTEBOOKS,
         expand(FIGURE, figure=DRAWN),
         f"{WORK}/published" if TRAIN else REPORT,
 
@@ -154,7 +165,7 @@ if TRAIN:
     rule train:
         input:
             data=lambda w: ready(w.run, "train"),
-            pretrained=lambda w: f"{WORK}/{start_name(RUNS[w.run].start, PRETRAIN_SEED)}.pt",
+            pretrained=lambda w: pretrained(w.run),
         output:
             weights=f"{WORK}/weights/{{run}}-seed{{seed}}.safetensors",
             summary=f"{WORK}/weights/{{run}}-seed{{seed}}.json",
@@ -165,6 +176,7 @@ if TRAIN:
         params:
             state=f"{WORK}/unfinished/{{run}}-seed{{seed}}.pt",
             variant=lambda w: RUNS[w.run].variant,
+            init=lambda w: " ".join(f"--init {path}" for path in pretrained(w.run)),
             options=lambda w: options(RUNS[w.run].train),
         message:
             "training variant ({wildcards.run}), seed {wildcards.seed}"
@@ -174,8 +186,8 @@ if TRAIN:
             runtime=240,
         shell:
             "mst train --profile {PROFILE} --variant {params.variant} --seed {wildcards.seed}"
-            " --init {input.pretrained} --out {params.state} --weights {output.weights}"
-            " {params.options} > {log} 2>&1 && rm -f {params.state}"
+            " {params.init} --out {params.state} --weights {output.weights} {params.options}"
+            " > {log} 2>&1 && rm -f {params.state}"
 
     rule ship:
         input:
@@ -191,7 +203,7 @@ if TRAIN:
     rule publish:
         input:
             records(NAMES),
-            expand(f"{OURS}/tables/{{table}}.done", table=ASKED),
+            TABLE_FILES,
             expand(FIGURE, figure=DRAWN),
             expand(CHECKPOINT, run=SHIPPED),
         output:
@@ -203,7 +215,7 @@ if TRAIN:
             "records, tables and checkpoints to {RESULTS}"
         localrule: True
         shell:
-            "mkdir -p {RESULTS} && cp -r {params.folders} {RESULTS} && rm -f {RESULTS}/tables/*.done"
+            "mkdir -p {RESULTS} && cp -r {params.folders} {RESULTS}"
 
 else:
 
@@ -251,7 +263,7 @@ rule evaluate:
         mem_mb=4000,
         runtime=60,
     shell:
-        "mst evaluate {input.weights} --split test --tag '{params.tag}' {params.options}"
+        "mst evaluate {input.weights} --split test --tag '{params.tag}' {params.options} {DEVICE}"
         " --out {output} > {log} 2>&1"
 
 
@@ -279,8 +291,8 @@ for detector in LINKED:  # all ways of linking come from one pass of the detecto
             mem_mb=4000,
             runtime=60,
         shell:
-            "mst evaluate {input.weights} --split test {params.links} --out {params.folder}"
-            " > {log} 2>&1"
+            "mst evaluate {input.weights} --split test {params.links} {DEVICE}"
+            " --out {params.folder} > {log} 2>&1"
 
 
 ruleorder: link_a > link_fgfa > link_selsa > link_rdn > link_h > link_g > evaluate
@@ -290,16 +302,19 @@ rule table:
     input:
         lambda w: records(needs(w.table)),
     output:
-        touch(f"{OURS}/tables/{{table}}.done"),
+        f"{OURS}/tables/{{table}}.csv",
+        f"{OURS}/tables/{{table}}.md",
     log:
-        f"{WORK}/logs/table-{{table}}.log",
+        f"{WORK}/logs/{{table}}.log",
     benchmark:
-        f"{WORK}/times/table-{{table}}.tsv"
+        f"{WORK}/times/{{table}}.tsv"
+    params:
+        name=lambda w: w.table.removeprefix("table_"),
     message:
-        "Table {wildcards.table} from the run records"
+        "{wildcards.table} from the run records"
     localrule: True
     shell:
-        "mst table {wildcards.table} --profile {PROFILE} --results {OURS} --bench {BENCH}"
+        "mst table {params.name} --profile {PROFILE} --results {OURS} --bench {BENCH}"
         " --out {OURS}/tables > {log} 2>&1"
 
 
@@ -322,3 +337,44 @@ rule figure:
     shell:
         "mst figure {wildcards.figure} --profile {PROFILE} --results {OURS} --out {output}"
         " > {log} 2>&1"
+
+
+rule table_notebook:
+    input:
+        notebook=NOTEBOOK,
+        tables=[f"{OURS}/tables/{{table}}.csv", f"{OURS}/tables/claims.csv"],
+    output:
+        f"{WORK}/notebooks/{{table}}.ipynb",
+    log:
+        f"{WORK}/logs/notebook-{{table}}.log",
+    benchmark:
+        f"{WORK}/times/notebook-{{table}}.tsv"
+    params:
+        name=lambda w: w.table.removeprefix("table_"),
+    message:
+        "running {input.notebook} on {wildcards.table}"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "mst notebook {input.notebook} {output} --parameter table={params.name}"
+        " --parameter profile={PROFILE} --parameter results={OURS} > {log} 2>&1"
+
+
+def write_page():
+    """The index page, of what is there and what is not."""
+    shell("mst index --work {WORK} " + " ".join(MADE_AT_THE_END))
+
+
+MADE_AT_THE_END = [
+    *([] if TRAIN else [REPORT]), *reversed(TABLE_FILES),
+    *expand(FIGURE, figure=DRAWN), *NOTEBOOKS]
+
+
+onsuccess:
+    write_page()
+
+
+onerror:
+    write_page()

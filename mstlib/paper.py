@@ -1,11 +1,9 @@
-"""The paper's numbers: Tables I to IX as data, and the claims that Table III makes.
+"""The paper's numbers, Tables I to IX as data.
 
 All on ImageNet VID validation, Table II on UAVDT; mAP at IoU 0.5 in percent. They are for
 comparison only and never share a column with numbers measured here. `variant` letters are the
 paper's.
 """
-
-from typing import NamedTuple
 
 R, X, D = "ResNet-101", "ResNeXt-101", "ResNet-101 + DCN"
 DETECTORS_I = (  # method, backbone, what it stores of other frames ("": unreadable), mAP
@@ -84,36 +82,3 @@ TABLES: dict[str, tuple[dict, ...]] = {
         {"query": "all", "mAP": 83.3},
     ),
 }
-
-
-class Claim(NamedTuple):
-    """`better` beats `base`; `part` is what one has more than the other."""
-
-    better: str
-    base: str
-    part: str
-
-
-CLAIMS_III = (
-    Claim("b", "a", "frame level"),
-    Claim("c", "a", "proposal level"),
-    Claim("c", "b", "proposal instead of frame level"),
-    Claim("d", "b", "DAlign, with the frame level"),
-    Claim("e", "c", "DAlign, with the proposal level"),
-    Claim("f", "d", "proposal level, with DAlign and frame level"),
-    Claim("f", "e", "frame level, with DAlign and proposal level"),
-    Claim("g", "f", "instance level"),
-    Claim("g", "a", "all four"),
-)
-
-
-def paper_map(variant: str, part: str = "all") -> float | None:
-    """mAP (percent) of a variant: Table III; on clean frames Table VIII; None if not given."""
-    table, column = ("III", "mAP") if part == "all" else ("VIII", part)
-    return {row["variant"]: row.get(column) for row in TABLES[table]}.get(variant)
-
-
-def paper_difference(claim: Claim, part: str = "all") -> float | None:
-    """The paper's difference behind a claim in points of mAP, None where it gives no numbers."""
-    better, base = paper_map(claim.better, part), paper_map(claim.base, part)
-    return None if better is None or base is None else round(better - base, 1)

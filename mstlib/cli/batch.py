@@ -22,13 +22,14 @@ def reproduce(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="List the jobs only.")] = False,
     settings: Annotated[list[str] | None, typer.Option(
         "--set", metavar="NAME=VALUE",
-        help="Change the batch: variants=ag or seeds=[0,1,2,3,4]; repeatable.")] = None,
+        help="Part of the batch: tables=III,V or runs=a,rdn or seeds=0,1; repeatable.")] = None,
 ) -> None:
     """Run the batch: what is out of date, and nothing else.
 
     \b
     Example: mst reproduce
-             mst reproduce --train --profile tiny --set variants=ag --set seeds=[0]
+             mst reproduce --train --set tables=V
+             mst reproduce --train --profile tiny --set runs=a,g --set seeds=0
     """
     from mstlib.report.batch import reproduce as run
 
@@ -37,24 +38,44 @@ def reproduce(
 
 
 def table(
-    name: Annotated[str, typer.Argument(help="Table of the paper, III: with its claims and the "
+    name: Annotated[str, typer.Argument(help="Table of the paper, I to IX, or claims, or "
                                         "controls.")],
     profile: Profile = "mini", results: Results = Path("results"),
+    bench: Annotated[Path | None, typer.Option(
+        help="Folder of the bench's records  [default: bench/ in --results]")] = None,
     out: Annotated[Path | None, typer.Option(help="Write .csv and .md into this folder.")] = None,
 ) -> None:
     """Make a table of the paper from the run records.
 
     \b
     Example: mst table III
+             mst table claims --out results/tables
     """
-    from mstlib.report.results import all_tables, read_runs, write_table
+    from mstlib.report.catalogue import table_name
+    from mstlib.report.results import make_table, write_table
 
-    if name != "III":
-        raise MSTError(f"table '{name}' is not made from runs; choose III")
-    for title, frame in all_tables(read_runs(results / "runs", profile)).items():
-        print(f"{frame.attrs['caption']}\n\n{frame.to_string(index=False)}\n")
-        if out:
-            write_table(title, frame, out)
+    title = table_name(name)
+    frame = make_table(title, results, profile, bench)
+    print(f"{frame.attrs['caption']}\n\n{frame.to_string(index=False)}\n")
+    if out:
+        write_table(title, frame, out)
+
+
+def figure(
+    name: Annotated[str, typer.Argument(help="Figure of the paper: 1, 5 or 6.")],
+    out: Annotated[Path | None, typer.Option(
+        help="Picture to write, .png  [default: figures/figNAME.png in --results]")] = None,
+    profile: Profile = "mini", results: Results = Path("results"),
+) -> None:
+    """Make a figure of the paper from the shipped checkpoints and the test split.
+
+    \b
+    Example: mst figure 5
+    """
+    from mstlib.report.figures import write_figure
+
+    out = out or results / "figures" / f"fig{name}.png"
+    print(f"{out}: {write_figure(name, out, results / 'checkpoints', profile)}")
 
 
 def check(results: Results = Path("results"), notebooks: Path = Path("notebooks")) -> None:
@@ -149,17 +170,20 @@ def compare(
 
 
 def index(
-    files: Annotated[list[Path], typer.Argument(help="Tables .csv, comparisons .json, others.")],
-    out: Annotated[Path, typer.Option(help="The page, .html.")],
+    work: Annotated[Path, typer.Option(help="Folder of the batch: its times and logs.")],
+    files: Annotated[list[Path] | None, typer.Argument(
+        help="What the batch was to make: tables .csv, comparisons .json, figures, notebooks.")
+    ] = None,
 ) -> None:
-    """Write a page that shows tables and links the rest.
+    """Write index.html and index.md of a batch: tables, figures, times, and what failed.
 
     \b
-    Example: mst index results/tables/table_III.csv --out build/index.html
+    Example: mst index results/tables/table_III.csv --work build/mini
     """
     from mstlib.report.pages import write_index
 
-    write_index(files, out)
+    for path in write_index(files or [], work):
+        print(path)
 
 
 def cost(

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from mstlib.cli.options import Profile, with_data
+from mstlib.cli.options import Profile, Settings, config_of, with_data
+from mstlib.config import DataConfig
 from mstlib.profiles import get_config
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
@@ -17,23 +18,41 @@ def data(
     profile: Profile = "mini",
     split: Annotated[str, typer.Option(help="train, val, test or all.")] = "all",
     card: Annotated[Path | None, typer.Option(help="Write the data card into this folder.")] = None,
+    settings: Settings = None,
 ) -> None:
-    """Generate MiniVID where absent, say where it lies.
+    """Generate MiniVID (or with source.format=miniuav MiniUAV) where absent, say where it lies.
 
     \b
     Example: mst data --profile mini --split test
              mst data --card results/minivid
+             mst data --set source.format=miniuav --set data.train_clips=30 --set data.test_clips=20
     """
     if context.invoked_subcommand:
         return
+    whole = config_of(profile, "a", settings)
+    config = whole.data
+    if whole.source.format == "miniuav":
+        _miniuav(config, card)
+        return
     from mstlib.data.minivid.generate import SPLITS, ensure_minivid, extent
 
-    config = get_config(profile).data
     for name in SPLITS if split == "all" else [split]:
         clips, length = extent(config, name)
         print(f"{name}: {clips} clips of {length} frames in {ensure_minivid(config, name)}")
     if card:
         from mstlib.data.minivid.card import write_card
+
+        write_card(config, card)
+        print(f"data card: {card}")
+
+
+def _miniuav(config: DataConfig, card: Path | None) -> None:
+    """The second scene: one folder holds all splits."""
+    from mstlib.data.miniuav.generate import ensure_miniuav
+
+    print(f"train and test: {ensure_miniuav(config)}")
+    if card:
+        from mstlib.data.miniuav.card import write_card
 
         write_card(config, card)
         print(f"data card: {card}")

@@ -12,12 +12,12 @@ import typer
 
 from mstlib.config import Config, MSTError, with_overrides
 from mstlib.limits import check_settings
-from mstlib.profiles import get_config
+from mstlib.profiles import WARM, get_config
 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the whole run.")]
 Settings = Annotated[list[str] | None, typer.Option(
     "--set", metavar="NAME=VALUE", help="Change a setting, such as train.lr=0.01; repeatable.")]
-Profile = Annotated[str, typer.Option(help="Scale: tiny (seconds), mini (the benchmark) or paper.")]
+Profile = Annotated[str, typer.Option(help="Scale: tiny (seconds), mini (the benchmark), midi (on a GPU) or paper.")]
 Results = Annotated[Path, typer.Option(help="Folder that holds runs/, tables/ and checkpoints/.")]
 Data = Annotated[str | None, typer.Option(
     metavar="[FORMAT:]PATH", help="Folder of a data set, such as davis:DAVIS  [default: MiniVID]")]
@@ -53,13 +53,18 @@ def how_to_train(config: Config, workers: int | None, skip_bad: bool, tensorboar
                  device: str | None):
     """The options of how a training runs as a `mstlib.training.train.How`.
 
-    Generated data is trained on the CPU, as the committed results were.
+    What is committed was trained on a CPU: see `default_device`.
     """
     from mstlib.training.train import How
 
     if workers is None:
         workers = 0 if config.generated else worker_count()  # small frames, read at once
-    return How(workers, skip_bad, tensorboard, device or ("cpu" if config.generated else "auto"))
+    return How(workers, skip_bad, tensorboard, device or default_device(config))
+
+
+def default_device(config: Config) -> str:
+    """A GPU where there is one, except at the scales whose committed results are a CPU's."""
+    return "cpu" if config.generated and config.profile in WARM else "auto"
 
 
 def named(path: Path, suffix: str) -> None:

@@ -5,9 +5,10 @@ Two boxes i, j of neighbouring frames with scores s and relation weight w are li
     S(i, j) = ( s_i + s_j + IoU(i, j) ) exp(w_ij)
 
 and the path with the largest sum of S is the best. Its boxes are rescored as in D&T (Feichtenhofer
-et al. 2017), which RDN follows: each score plus the mean of the path's best half; here halved, to
-stay in 0..1. RDN links all pairs of a class; here a pair must overlap a little, or every path would
-run on to the clip's end through whatever is there once its object has left.
+et al. 2017): each score plus the mean of the path's best half; here halved, to stay in 0..1, which
+leaves the order as it is. A pair must overlap a little to be linked, or every path would run on to
+the clip's end through whatever is there once its object has left. What overlaps a path is then
+suppressed as in Seq-NMS.
 """
 
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ def blr(found: ClipDetections, relations: Sequence[Array] | None, overlap: float
         """A path is worth the sum of its linking scores."""
         links = overlapping(part.boxes, part.bounds, 1, overlap)
         scores = part.scores[links.left] + part.scores[links.right] + links.iou
-        gain = scores * np.exp(_weights(relations, found.counts, part, links))
+        gain = scores * (1+_weights(relations, found.counts, part, links))
         return link_part(part, links, np.zeros(links.size), gain, lift, suppress)
 
     return class_by_class(found, one_class)

@@ -62,8 +62,10 @@ class Chains:
         return found[::-1]
 
     def remove(self, groups: list[list[int]]) -> set[int]:
-        """Remove boxes, a list for each of some consecutive frames; the ends that are new or new in
-        worth."""
+        """Remove boxes, a list for each of some consecutive frames.
+
+        Returns where a path may end that could not before, or not with this worth.
+        """
         ends = set()
         for box in (box for group in groups for box in group):
             self.there[box] = False

@@ -46,9 +46,8 @@ def tubelets(part: Part, threshold: float) -> list[list[int]]:
     free, starts = [True] * pairs.size, (part.scores >= threshold).tolist()
     for box in np.argsort(-part.scores, kind="stable").tolist():
         if starts[box]:
-            members = [box]
-            for step in steps:
-                members += _follow(box, step, scores, free)
+            members = [box, *(member for step in steps
+                              for member in _follow(box, step, scores, free))]
             for member in members:
                 free[member] = starts[member] = False
                 for other in near[member]:

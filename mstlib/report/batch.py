@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from mstlib.config import VARIANTS, MSTError
+from mstlib.config import MSTError
 from mstlib.fileio import ROOT, read_json
 from mstlib.profiles import PROFILES, get_config
+from mstlib.report.catalogue import select
 
 SETTINGS = (  # what the Snakefile reads from its config
-    "profile", "train", "variants", "seeds", "controls", "pretrain_seed", "work", "results",
-    "notebook",
+    "profile", "train", "runs", "tables", "seeds", "pretrain_seed", "work", "results", "notebook",
 )
 ROUNDING = 0.05   # mAP in percent: what another machine's rounding moves
 DIFFERENT = 0.5   # mAP in percent: more than rounding explains
@@ -31,7 +31,7 @@ def reproduce(
     """Run the graph of `Snakefile`; returns 0, or 1 if a job failed or results differ.
 
     jobs: at once; where: a folder of `workflow/`; settings: values of the Snakefile such as
-    {"seeds": "[0,1]"}; options: passed to snakemake. MSTError outside the repository, if a shipped
+    {"seeds": "0,1"}; options: passed to snakemake. MSTError outside the repository, if a shipped
     checkpoint is missing, or if another batch runs in the same folder.
     """
     values = {"profile": profile, "train": str(train)} | (settings or {})
@@ -42,8 +42,8 @@ def reproduce(
         code = _wait(subprocess.Popen(command, cwd=ROOT, pass_fds=[lock]))
     work = ROOT / values.get("work", f"build/{profile}")
     report = work / "reproduced.json"
-    if not code and (work / "index.html").exists():
-        print(f"all tables and the executed notebook: {os.path.relpath(work / 'index.html')}")
+    if (work / "index.html").exists():
+        print(f"tables, figures, times and failures: {os.path.relpath(work / 'index.html')}")
     if code or train or not report.exists():
         return code
     rows = read_json(report)
@@ -87,8 +87,9 @@ def require_shipped(profile: str, settings: dict[str, str]) -> None:
     """MSTError if a checkpoint that the batch would evaluate is missing."""
     home = "results" if profile == "mini" else f"build/{profile}/results"
     folder = ROOT / settings.get("results", home) / "checkpoints"
-    letters = [v for v in VARIANTS if v in settings.get("variants", "".join(VARIANTS))]
-    missing = [p for v in letters if not (p := folder / f"{profile}-{v}.safetensors").exists()]
+    runs = select(profile, settings.get("runs", ""), settings.get("tables", ""))
+    missing = [path for name, run in runs.items() if run.shipped
+               and not (path := folder / f"{profile}-{name}.safetensors").exists()]
     if missing:
         raise MSTError(f"{missing[0]}: no such checkpoint; train it with `mst reproduce --train "
                        f"--profile {profile}`")

@@ -110,6 +110,15 @@ PAPER_TABLES = ("I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")
 TABLES = (*(f"table_{name}" for name in PAPER_TABLES), "controls", "claims")  # files, in order
 
 
+def table_name(name: str) -> str:
+    """III -> table_III, claims -> claims; MSTError if there is no such table."""
+    full = f"table_{name}" if name in PAPER_TABLES else name
+    if full not in TABLES:
+        raise MSTError(f"there is no table '{name}'; choose one of "
+                       f"{', '.join([*PAPER_TABLES, 'controls', 'claims'])}")
+    return full
+
+
 def needs(table: str) -> list[str]:
     """The names of the runs that a table of TABLES is made of."""
     name = table.removeprefix("table_")

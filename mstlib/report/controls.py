@@ -6,63 +6,37 @@ more controls take a taught loss away, or put the paper's literal rule in.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from mstlib.paper import Claim
 from mstlib.report.stats import compare, mean_and_sd
+from mstlib.report.tables import by_name
 
-if TYPE_CHECKING:  # pandas is imported where it is used
-    import pandas
 
-PLACE = {"model.frame_place": 0.5, "model.dalign_residual": False}
-SETTINGS: dict[str, dict[str, object]] = {  # tag -> what differs from the profile
-    "place": PLACE,
-    "place-free": PLACE | {"train.motion_loss": 0.0},
-    "free": {"train.motion_loss": 0.0},
-    "label": {"model.instance_rule": "label"},
-}
-RUNS = {  # name -> seeds
-    "b-place": (0, 1, 2), "d-place": (0, 1, 2), "d-place-free": (0, 1, 2),
-    "d-free": (0,), "g-label": (0,),
-}
+class Question(NamedTuple):
+    """Does `better` beat `base`? `part` is what one has and the other lacks."""
+
+    better: str
+    base: str
+    part: str
 
 
 QUESTIONS = (
-    Claim("d", "b", "alignment, to a frame level that compares content only (Eq. 5)"),
-    Claim("b-place", "b", "a term of place in the frame level"),
-    Claim("d-place", "b-place", "alignment, to a frame level that knows places"),
-    Claim("d-place", "d-place-free", "teaching the offsets the motion, knowing places"),
-    Claim("d", "d-free", "teaching the offsets the motion, content only"),
-    Claim("g", "g-label", "the test-time instance rule in training, not the labels"),
+    Question("d", "b", "alignment, to a frame level that compares content only (Eq. 5)"),
+    Question("b-place", "b", "a term of place in the frame level"),
+    Question("d-place", "b-place", "alignment, to a frame level that knows places"),
+    Question("d-place", "d-place-free", "teaching the offsets the motion, knowing places"),
+    Question("d", "d-free", "teaching the offsets the motion, content only"),
+    Question("g", "g-label", "the test-time instance rule in training, not the labels"),
 )
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """"d-place-free" -> variant "d" and tag "place-free"; "d" has no tag."""
-    variant, _, tag = name.partition("-")
-    return variant, tag
-
-
-def options(name: str) -> str:
-    """What `mst train` is told for a run of this name, "" for one of Table III."""
-    settings = SETTINGS[split_name(name)[1]] if "-" in name else {}
-    return " ".join(f"--set {key}={value}" for key, value in settings.items())
-
-
-def comparisons_controls(records: Sequence[dict], caption: str) -> "pandas.DataFrame":
+def control_rows(records: Sequence[dict]) -> list[dict]:
     """Each of `QUESTIONS` as a row: our difference, its interval, the verdict, what offsets do."""
-    import pandas
-
-    runs: dict[str, list[dict]] = {}
-    for record in records:
-        tag = f"-{record['tag']}" if record["tag"] else ""
-        runs.setdefault(record["variant"] + tag, []).append(record)
-    frame = pandas.DataFrame([_row(question, runs) for question in QUESTIONS])
-    frame.attrs["caption"] = caption
-    return frame
+    runs = by_name(records)
+    return [_row(question, runs) for question in QUESTIONS]
 
 
-def _row(question: Claim, runs: dict[str, list[dict]]) -> dict:
+def _row(question: Question, runs: dict[str, list[dict]]) -> dict:
     """One row of the table."""
     better, base = runs.get(question.better, []), runs.get(question.base, [])
     ours = compare(better, base)

@@ -1,139 +1,136 @@
 """Results: the tables of this project, made from run records and from nothing else.
 
-Table III (which part of the method brings what) and the verdicts on its claims. `check_tables`
-makes them again and compares, so a number in a table always has records behind it.
+The paper's nine tables (`mstlib.report.tables`), the claims that it makes of them
+(`mstlib.report.verdicts`) and the controls. `check_tables` makes them again and compares, so a
+number in a table always has records behind it.
 """
 
 import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mstlib.config import VARIANTS, MSTError
-from mstlib.evaluation.evaluate import SLICES
+from mstlib.config import MSTError, config_from_dict
 from mstlib.fileio import write_text
-from mstlib.paper import CLAIMS_III, Claim, paper_difference, paper_map
-from mstlib.report.controls import comparisons_controls
+from mstlib.report.catalogue import TABLES, needs, table_name
+from mstlib.report.controls import control_rows
 from mstlib.report.records import new_record, read_record, read_runs, write_record
-from mstlib.report.stats import compare, mean_and_sd, slice_map
+from mstlib.report.tables import MAKERS, TITLES, by_name
+from mstlib.report.verdicts import RULE, claim_rows, summary
 
 if TYPE_CHECKING:  # pandas is imported where it is used
     import pandas
 
-__all__ = ["all_tables", "check_tables", "comparisons_iii", "controls", "new_record",
-           "read_record", "read_runs", "table_iii", "write_record", "write_table", "write_tables"]
+__all__ = ["check_tables", "make_claims", "make_table", "new_record", "read_record", "read_runs",
+           "write_record", "write_table", "write_tables"]
 
-SLICED_CLAIMS = ("ba", "ca", "ga")  # asked on clean and on deteriorated frames too (Table VIII)
-INTERVAL = (
-    "Interval: bootstrap 95 %, videos and seeds drawn with replacement, paired by video and seed. "
-    "Verdict: holds if the whole interval is above 0, does not hold if it is below."
-)
-PAPER_COLUMN = "paper mAP (ImageNet VID)"
+BENCH = Path("bench")  # beside runs/
 
 
-def table_iii(records: Sequence[dict]) -> "pandas.DataFrame":
-    """Table III as a pandas DataFrame, a row a variant, the caption in `.attrs["caption"]`.
+def make_table(name: str, results: str | Path, profile: str = "mini",
+               bench: Path | None = None) -> "pandas.DataFrame":
+    """A table of `TABLES` as a pandas DataFrame, its caption in `.attrs["caption"]`.
 
-    Marks of the four parts; the paper's mAP; ours: mean and sd over seeds, number of seeds, and the
-    mean on clean and on deteriorated frames (percent). MSTError if the runs are not comparable.
+    results: the folder that holds runs/. bench: that of the bench's records, results/bench unless
+    given. MSTError if there is no such table, if a record is damaged or if the runs are not
+    comparable.
     """
-    runs, setting = _main_runs(records)
-    rows = [_row_iii(variant, runs.get(variant, []), setting["data"]) for variant in VARIANTS]
-    return _frame(rows, _caption("Table III: which part brings what.", setting))
+    table_name(name.removeprefix("table_"))
+    records = read_runs(Path(results) / "runs", profile)
+    bench = bench or Path(results) / BENCH
+    if name == "claims":
+        return make_claims(records, bench)
+    asked = set(needs(name))
+    mine = [r for run, found in by_name(records).items() if run in asked for r in found]
+    check_comparable(mine, settings=name != "controls")
+    if name == "controls":
+        return _frame(control_rows(mine), f"{caption('Controls.', mine)} {RULE}")
+    number = name.removeprefix("table_")
+    others = by_name([r for p in ("midi", "paper") if p != profile
+                      for r in read_runs(Path(results) / "runs", p)])
+    rows = MAKERS[number](by_name(mine), others, data_of(mine), bench)
+    return _frame(rows, caption(TITLES[number], mine))
 
 
-def _row_iii(variant: str, runs: list[dict], data: str) -> dict:
-    """One row of Table III; `data` names our column."""
-    values = {part: mean_and_sd([slice_map(record, part) for record in runs]) for part in SLICES}
-    return {
-        "variant": variant, **asdict(VARIANTS[variant]), PAPER_COLUMN: paper_map(variant),
-        f"our mAP ({data})": values["all"][0], "sd over seeds": values["all"][1],
-        "seeds": len(runs), "our mAP clean frames": values["clean"][0],
-        "our mAP deteriorated frames": values["deteriorated"][0],
-    }
-
-
-def comparisons_iii(records: Sequence[dict]) -> "pandas.DataFrame":
-    """The claims of Table III as a DataFrame: the paper's difference, ours, interval, verdict.
-
-    Each claim on all frames, and `SLICED_CLAIMS` on clean and on deteriorated frames too. MSTError
-    as `table_iii`.
+def make_claims(records: Sequence[dict], bench: Path, tables: Sequence[str] = ()
+                ) -> "pandas.DataFrame":
+    """The claims of the paper (about some of its tables) with verdicts; see `mstlib.report.claims`.
     """
-    runs, setting = _main_runs(records)
-    asked = [(claim, part) for claim in CLAIMS_III for part in SLICES
-             if part == "all" or claim.better + claim.base in SLICED_CLAIMS]
-    rows = [_row_claim(claim, part, runs) for claim, part in asked]
-    caption = _caption("Does each step of Table III hold here?", setting)
-    return _frame(rows, f"{caption} {INTERVAL}")
+    rows = claim_rows(by_name(records), bench, tables)
+    text = (f"What the paper claims in Sec. IV-D and IV-E, and what our runs say: "
+            f"{summary(rows)}. The paper's differences are of ImageNet VID (Table II: UAVDT), ours "
+            f"of generated data, in points of mAP. {RULE}")
+    return _frame(rows, text)
 
 
-def _row_claim(claim: Claim, part: str, runs: dict[str, list[dict]]) -> dict:
-    """One row of the claims table."""
-    ours = compare(runs.get(claim.better, []), runs.get(claim.base, []), part)
-    return {
-        "claim": f"{claim.better} > {claim.base}", "what": claim.part, "frames": part,
-        "paper difference (ImageNet VID)": paper_difference(claim, part),
-        "our difference": ours.difference, "95 % low": ours.low, "95 % high": ours.high,
-        "sd over seeds": ours.spread, "seeds": ours.seeds, "verdict": ours.verdict,
-        "note": ours.note,
-    }
+# ---- what a table says of its runs -------------------------------------------------------------
 
 
-def _main_runs(records: Sequence[dict]) -> tuple[dict[str, list[dict]], dict]:
-    """Untagged runs by variant, and what all of them share; MSTError unless they are comparable."""
-    main = sorted((r for r in records if not r["tag"]), key=lambda r: (r["variant"], r["seed"]))
-    if not main:
-        raise MSTError("no run records for Table III; train and evaluate a variant first")
-    for record in main:
-        _check_same(main[0], record)
-    runs: dict[str, list[dict]] = {}
-    for record in main:
-        runs.setdefault(record["variant"], []).append(record)
-    return runs, _setting(main)
+def data_of(records: Sequence[dict]) -> str:
+    """The data set and split of runs, for the head of a column."""
+    names = {f"{r['dataset']['name']} {r['dataset']['split']}": None for r in records}
+    return ", ".join(names) or "minivid-v1 test"
 
 
-def _check_same(one: dict, two: dict) -> None:
-    """MSTError naming the first field in which two runs of one table must not differ, but do."""
-    for name in ("dataset", "protocol", "profile"):
-        if one[name] != two[name]:
+def caption(title: str, records: Sequence[dict]) -> str:
+    """Principle: a number carries its data set, protocol, seeds and device."""
+    if not records:
+        return f"{title} No run of it is here yet."
+    first = records[0]
+    counts = ", ".join(f"{number} {name}" for name, number in first["dataset"]["counts"].items())
+    seeds = ", ".join(str(seed) for seed in sorted({r["seed"] for r in records}))
+    devices = "; ".join(sorted({r["device"] for r in records}))
+    return (f"{title} Ours: {data_of(records)} ({counts}), profile {first['profile']}, "
+            f"protocol {first['protocol']}, mAP in percent, seeds {seeds}, device {devices}. "
+            "The paper's numbers are of its own data and never share a column with ours.")
+
+
+def check_comparable(records: Sequence[dict], settings: bool = True) -> None:
+    """MSTError naming the first two runs of a table that were not tested alike, or (settings) the
+    first two seeds of a run that differ in more than the seed."""
+    for runs in by_name(records).values():
+        for other in runs:
+            _check_same(records[0], other, ("dataset", "protocol", "profile"))
+            if settings:
+                _check_config(runs[0], other)
+
+
+def _check_same(one: dict, two: dict, names: Sequence[str]) -> None:
+    for name in names:
+        if _known(one[name]) != _known(two[name]):
             raise MSTError(f"{one['id']} and {two['id']} differ in '{name}'; repeat one of them")
-    for name in sorted(one["config"].keys() | two["config"].keys()):
-        if name != "levels" and one["config"].get(name) != two["config"].get(name):
+
+
+def _known(value: object) -> object:
+    """A field; records written before frames could be skipped do not say that none was."""
+    if isinstance(value, dict) and "counts" in value:
+        return value | {"counts": {"skipped": 0} | value["counts"]}
+    return value
+
+
+def _check_config(one: dict, two: dict) -> None:
+    """Settings that came later have their defaults in older records."""
+    ours, theirs = (config_from_dict(r["config"]).to_dict() for r in (one, two))
+    for name in sorted(ours):
+        if ours[name] != theirs[name]:
             raise MSTError(f"{one['id']} and {two['id']} differ in 'config.{name}'; repeat one of "
                            "them with the same settings, or tag the run that differs")
 
 
-def _setting(main: list[dict]) -> dict[str, str]:
-    """What a caption has to say of the runs."""
-    dataset = main[0]["dataset"]
-    counts = ", ".join(f"{number} {name}" for name, number in dataset["counts"].items())
-    return {
-        "data": f"{dataset['name']} {dataset['split']}", "counts": counts,
-        "protocol": main[0]["protocol"], "profile": main[0]["profile"],
-        "seeds": ", ".join(str(seed) for seed in sorted({r["seed"] for r in main})),
-        "device": "; ".join(sorted({r["device"] for r in main})),
-    }
-
-
-def _caption(title: str, setting: dict[str, str]) -> str:
-    """Principle: a number carries its data set, protocol, seeds and device."""
-    return (f"{title} Ours: {setting['data']} ({setting['counts']}), profile {setting['profile']}, "
-            f"protocol {setting['protocol']}, mAP in percent, seeds {setting['seeds']}, "
-            f"device {setting['device']}. The paper: ImageNet VID validation.")
-
-
-def _frame(rows: list[dict], caption: str) -> "pandas.DataFrame":
+def _frame(rows: list[dict], text: str) -> "pandas.DataFrame":
     """A DataFrame that carries its caption."""
     try:
         import pandas
     except ImportError as error:
         raise MSTError("tables need pandas: pip install 'mstlib[all]'") from error
     frame = pandas.DataFrame(rows)
-    frame.attrs["caption"] = caption
+    frame.attrs["caption"] = text
     return frame
+
+
+# ---- files -------------------------------------------------------------------------------------
 
 
 def write_table(name: str, frame: "pandas.DataFrame", folder: str | Path) -> list[Path]:
@@ -143,32 +140,20 @@ def write_table(name: str, frame: "pandas.DataFrame", folder: str | Path) -> lis
 
 def write_tables(results_folder: str | Path, profile: str = "mini") -> list[Path]:
     """Make every table anew from `results_folder`/runs and write it to `results_folder`/tables."""
-    frames = all_tables(read_runs(Path(results_folder) / "runs", profile))
     folder = Path(results_folder) / "tables"
-    return [path for name, frame in frames.items() for path in write_table(name, frame, folder)]
+    return [path for name in TABLES
+            for path in write_table(name, make_table(name, results_folder, profile), folder)]
 
 
 def check_tables(results_folder: str | Path, profile: str = "mini") -> list[str]:
     """Differences between the tables in a folder and those its records give; empty if all agree.
 
-    MSTError if a record is damaged or there is none.
+    MSTError if a record is damaged.
     """
-    frames = all_tables(read_runs(Path(results_folder) / "runs", profile))
     folder = Path(results_folder) / "tables"
-    files = [item for name, frame in frames.items() for item in _texts(name, frame).items()]
+    files = [item for name in TABLES
+             for item in _texts(name, make_table(name, results_folder, profile)).items()]
     return [line for file, text in files for line in _differences(folder / file, text)]
-
-
-def all_tables(records: Sequence[dict]) -> dict[str, "pandas.DataFrame"]:
-    """Every table by file name."""
-    return {"table_III": table_iii(records), "table_III_claims": comparisons_iii(records),
-            "controls": controls(records)}
-
-
-def controls(records: Sequence[dict]) -> "pandas.DataFrame":
-    """The questions of `mstlib.report.controls`, answered; MSTError as `table_iii`."""
-    setting = _main_runs(records)[1]
-    return comparisons_controls(records, f"{_caption('Controls.', setting)} {INTERVAL}")
 
 
 def _differences(path: Path, wanted: str) -> list[str]:
@@ -197,13 +182,15 @@ def _texts(name: str, frame: "pandas.DataFrame") -> dict[str, str]:
 
 
 def _cell(column: str, value: object) -> str:
-    """A value as text: a tick for True, differences with their sign, the paper's one digit."""
+    """A value as text: a tick for True, differences with their sign, the paper's digits."""
     if isinstance(value, bool):
         return "✓" if value else ""
     if isinstance(value, str | int):
         return str(value)
     if value is None or math.isnan(value):
         return ""
-    digits = 1 if column.startswith("paper") else 2
+    if column == "seeds":
+        return str(int(value))  # pandas makes whole numbers floats where one is missing
+    digits = 3 if "parameters" in column else 1 if column.startswith("paper") else 2
     sign = "+" if "difference" in column or column.startswith("95 %") else ""
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no "-0.00"

@@ -44,15 +44,36 @@ def compare(
     seed do not hold the same resamples.
     """
     pairs = _pair_seeds(better, base)
-    points = [slice_map(one, part) - slice_map(two, part) for one, two in pairs]
+    for one, two in pairs:
+        _check_pair(one, two, part)
+    return compare_vectors([(vector_of(one, part), vector_of(two, part)) for one, two in pairs],
+                           seed)
+
+
+Vector = tuple[float, Array]  # mAP of a run on some frames, and of its resamplings (B,)
+
+
+def vector_of(record: dict, part: str = "all") -> Vector:
+    """mAP of a run on a slice of frames, and of its resamplings of the videos."""
+    return slice_map(record, part), np.array(record["bootstrap"].get(part, []), float)
+
+
+def compare_vectors(pairs: Sequence[tuple[Vector, Vector]], seed: int = 0) -> Comparison:
+    """Compare the first with the second of each pair, one a seed; see `compare`."""
+    points = [one - two for (one, _), (two, _) in pairs]
     if not pairs or np.isnan(points).any():
-        note = "a slice without objects" if pairs else "no seed in common"
-        return Comparison(NAN, NAN, NAN, NAN, len(pairs), verdict(NAN, NAN), note)
-    vectors = np.stack([_difference_vector(one, two, part) for one, two in pairs])  # (S, B)
+        return no_comparison("a slice without objects" if pairs else "no seed in common",
+                             len(pairs))
+    vectors = np.stack([one - two for (_, one), (_, two) in pairs])  # (S, B)
     low, high = hierarchical_interval(vectors, seed)
     mean, spread = mean_and_sd(points)
     return Comparison(mean, low, high, spread, len(pairs), verdict(low, high),
                       _seed_note(len(pairs)))
+
+
+def no_comparison(why: str, seeds: int = 0) -> Comparison:
+    """What there is to say where something is missing."""
+    return Comparison(NAN, NAN, NAN, NAN, seeds, verdict(NAN, NAN), why)
 
 
 def hierarchical_interval(vectors: Array, seed: int = 0) -> tuple[float, float]:
@@ -105,14 +126,12 @@ def _videos(record: dict) -> dict:
     return record["dataset"] | {"counts": counts}
 
 
-def _difference_vector(one: dict, two: dict, part: str) -> Array:
-    """(B,) paired differences of two records' bootstrap vectors."""
-    vectors = [np.array(record["bootstrap"].get(part, []), float) for record in (one, two)]
-    sizes = [len(vector) for vector in vectors]
+def _check_pair(one: dict, two: dict, part: str) -> None:
+    """MSTError unless two records were tested on the same videos and hold the same resamples."""
+    sizes = [len(record["bootstrap"].get(part, [])) for record in (one, two)]
     if _videos(one) != _videos(two) or sizes[0] != sizes[1] or not sizes[0]:
         raise MSTError(f"{one['id']} and {two['id']} cannot be paired on '{part}' ({sizes[0]} and "
                        f"{sizes[1]} resamples); evaluate both on the same videos again")
-    return vectors[0] - vectors[1]
 
 
 def _seed_note(seeds: int) -> str:
