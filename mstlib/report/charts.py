@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mstlib.data.clip import DETERIORATIONS
 from mstlib.report.stats import slice_map
+from mstlib.report.tables import by_name
 from mstlib.show import DPI
 
 if TYPE_CHECKING:  # matplotlib and pandas are imported where they are used
@@ -81,11 +82,13 @@ def bar_chart(values: Mapping[str, float], label: str) -> "Figure":
 
 
 def forest_chart(comparisons: "pandas.DataFrame") -> "Figure":
-    """`comparisons_iii` as a forest plot: a row a claim, our difference with its 95 % interval.
+    """`results.make_claims` as a forest plot: a row a claim, our difference with its 95 % interval.
 
     The paper's difference, of other data, is a hollow diamond. A dot is filled where the verdict
-    is "holds", crossed out where it is "does not hold".
+    is "holds", crossed out where it is "does not hold". Claims without a difference of ours are
+    left out.
     """
+    comparisons = comparisons[comparisons["our difference"].notna()]
     figure, axis = chart(height=1.0 + 0.3 * len(comparisons))
     marks = {"holds": ("o", INK), "within noise": ("o", "white"), "does not hold": ("X", INK)}
     paper = next(c for c in comparisons.columns if c.startswith("paper"))
@@ -105,29 +108,28 @@ def forest_chart(comparisons: "pandas.DataFrame") -> "Figure":
 
 
 def _claim_text(row: dict) -> str:
-    """A claim in words, such as "c > a: proposal level"."""
-    frames = "" if row["frames"] == "all" else f" ({row['frames']} frames)"
-    return f"{row['claim']}: {row['what']}{frames}"
+    """A claim in words, and the frames that it is about."""
+    return row["claim"] + ("" if row["frames"] == "all" else f" ({row['frames']} frames)")
 
 
 def _forest_legend(axis: "Axes", marks: Mapping[str, tuple[str, str]]) -> None:
     """What the marks of a forest plot mean."""
     for verdict, (mark, face) in marks.items():
         axis.plot([], [], mark, color=INK, mfc=face, ms=6, label=f"ours: {verdict}")
-    axis.plot([], [], "D", mfc="none", color="#D0540B", ms=5, label="the paper (ImageNet VID)")
+    axis.plot([], [], "D", mfc="none", color="#D0540B", ms=5, label="the paper (its own data)")
     axis.legend(fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.35, 1), frameon=False,
                 handletextpad=0.2, columnspacing=1.2)
 
 
 def seed_chart(records: Sequence[dict], part: str = "all") -> "Figure":
-    """mAP of every run: a row a variant, a dot a seed, a bar at the mean."""
-    figure, axis = chart(height=2.8)
-    variants = sorted({record["variant"] for record in records})
-    for y, variant in enumerate(variants):
-        values = [slice_map(r, part) for r in records if r["variant"] == variant]
+    """mAP of every run: a row a name of the catalogue, a dot a seed, a bar at the mean."""
+    runs = by_name(records)
+    figure, axis = chart(height=1.0 + 0.26 * len(runs))
+    for y, found in enumerate(runs.values()):
+        values = [slice_map(record, part) for record in found]
         axis.plot(values, [y] * len(values), "o", color="#0077BB", ms=5, alpha=0.7, mec=INK)
         axis.plot(sum(values) / len(values), y, "|", color=INK, ms=16, mew=2)
-    axis.set_yticks(range(len(variants)), [f"({v})" for v in variants])
-    axis.set_ylim(len(variants) - 0.4, -0.6)
+    axis.set_yticks(range(len(runs)), list(runs))
+    axis.set_ylim(len(runs) - 0.4, -0.6)
     axis.set_xlabel(f"mAP in percent, {part} frames (dot: a seed, bar: their mean)", fontsize=9)
     return figure
