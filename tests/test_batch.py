@@ -13,6 +13,7 @@ import yaml
 from mstlib.config import MSTError, with_overrides
 from mstlib.profiles import get_config
 from mstlib.report import batch, pages, recording
+from mstlib.report.catalogue import CATALOGUE
 
 NOTEBOOK = """# %% tags=["parameters"]
 table = "I"
@@ -52,23 +53,63 @@ def jobs(home: Path, **more: str) -> list[str]:
 
 
 def test_training_graph(home):
-    lists = jobs(home, train="True", variants="[b,g]", seeds="[0,3]", pretrain_seed="5")
-    runs = [f"variant ({v}), seed {s}" for v in "bg" for s in (0, 3)]
+    lists = jobs(home, train="True", runs="b,g,g-k2,a-seqnms", seeds="0,3", pretrain_seed="5")
+    trained = [f"variant ({v}), seed {s}" for v in "abg" for s in (0, 3)]
+    tables = ("table_I", "table_III", "table_IV", "table_VI", "table_VII", "table_VIII",
+              "table_IX", "controls", "claims")
     assert lists == sorted([
-        "MiniVID, train split", "MiniVID, test split", "pretraining on single frames",
-        *(f"training {run}" for run in runs), *(f"evaluating {run}" for run in runs),
+        "generated data, vid train", "generated data, vid test", "pretraining on single frames",
+        *(f"training {run}" for run in trained), *(f"evaluating {run}" for run in trained),
+        "evaluating variant (g-k2), seed 0", "linking the detections of (a), seed 0",
         *(f"weights of variant ({v}), seed 0, to "
-          f"{home}/made/trained/checkpoints/tiny-{v}.safetensors" for v in "bg"),
+          f"{home}/made/trained/checkpoints/tiny-{v}.safetensors" for v in "abg"),
         f"records, tables and checkpoints to {home}/results",
-        "Table III from the run records", f"running {home}/tables.py",
-        f"index page {home}/made/index.html",
+        *(f"{table} from the run records" for table in tables),
+        *(f"running {home}/tables.py on {table}" for table in tables if table[:2] == "ta"),
     ])
 
 
-def test_training_graph_has_all_variants_and_four_seeds_unless_told(home):
+def test_training_graph_of_all_is_the_catalogue():
+    lists = [line for line in jobs_of("mini") if line.startswith("training")]
+    assert lists == sorted(f"training variant ({run.name}), seed {seed}"
+                           for run in CATALOGUE.values() if not run.of for seed in run.seeds)
+
+
+def jobs_of(profile: str, **more: str) -> list[str]:
+    """The messages of all jobs of a profile's training graph, sorted."""
+    values = {"profile": profile, "train": "True", "work": "nowhere", "results": "nowhere", **more}
+    command = batch.snakemake_command(1, "local", values, ["--dry-run"])
+    done = subprocess.run(command, cwd=batch.ROOT, capture_output=True, text=True, check=True)
+    return sorted(re.findall(r"^Job \d+: (.*)$", done.stdout + done.stderr, re.MULTILINE))
+
+
+def test_tables_can_be_asked_for_one_by_one():
+    lists = jobs_of("mini", tables="V,IX", seeds="0")
+    assert [line for line in lists if "from the run records" in line] == [
+        "claims from the run records", "table_IX from the run records",
+        "table_V from the run records"]
+    assert sum(line.startswith("training") for line in lists) == 7  # h to l, g and g-ref
+
+
+def test_a_profile_without_warm_start_trains_from_nothing():
+    lists = jobs_of("midi", tables="III", seeds="0")
+    assert not [line for line in lists if "pretraining" in line]
+    assert sum(line.startswith("training") for line in lists) == 7
+
+
+def test_training_graph_at_tiny_is_table_iii_with_its_five_seeds_unless_told(home):
     lists = jobs(home, train="True")
     trained = [line for line in lists if line.startswith("training")]
-    assert trained == [f"training variant ({v}), seed {s}" for v in "abcdefg" for s in range(4)]
+    assert trained == [f"training variant ({v}), seed {s}" for v in "abcdefg" for s in range(5)]
+
+
+def test_the_graph_on_slurm(home):
+    """The plugin is there and takes the profile; nothing is submitted."""
+    command = batch.snakemake_command(4, "slurm", settings(home, train="True", tables="IX"),
+                                      ["--dry-run"])
+    done = subprocess.run(command, cwd=batch.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "training variant (g-ref), seed 2" in done.stdout + done.stderr
 
 
 def test_committed_results_do_not_pass_for_trained_ones(home, tmp_path):
@@ -78,7 +119,7 @@ def test_committed_results_do_not_pass_for_trained_ones(home, tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    lists = jobs(home, train="True", variants="a", seeds="[0]", results=str(tmp_path))
+    lists = jobs(home, train="True", runs="a", seeds="0", results=str(tmp_path))
     assert "pretraining on single frames" in lists and "training variant (a), seed 0" in lists
     assert "evaluating variant (a), seed 0" in lists
 
@@ -90,12 +131,12 @@ def test_graph_of_what_is_shipped(home, tmp_path):
         path.touch()
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "tiny-a-seed0.json").touch()
-    assert jobs(home, variants="ag", results=str(tmp_path)) == sorted([
-        "MiniVID, test split", "evaluating the shipped variant (a)",
-        "evaluating the shipped variant (g)", "comparing with the committed records",
-        "Table III from the run records", f"running {home}/tables.py",
-        f"index page {home}/made/index.html",
-    ])
+    lists = jobs(home, runs="a,g", tables="III", results=str(tmp_path))
+    assert [line for line in lists if "evaluat" in line or "compar" in line] == [
+        "comparing with the committed records", "evaluating variant (a), seed 0",
+        "evaluating variant (g), seed 0"]
+    assert "generated data, vid test" in lists and "table_III from the run records" in lists
+    assert not [line for line in lists if "training" in line or "weights" in line]
 
 
 def outputs(train: str, **more: str) -> list[str]:
@@ -107,7 +148,7 @@ def outputs(train: str, **more: str) -> list[str]:
 
 
 def test_only_publishing_mini_writes_the_committed_results():
-    mini, tiny = outputs("True", profile="mini"), outputs("True", controls="True")
+    mini, tiny = outputs("True", profile="mini"), outputs("True", runs=",".join(CATALOGUE))
     assert "build/mini/trained/runs/mini-g-seed2.json" in mini and "build/mini/published" in mini
     assert all(name.startswith("build/mini/") for name in mini)
     assert len(tiny) == len(mini) and all(name.startswith("build/tiny/") for name in tiny)
@@ -184,7 +225,7 @@ def trained(home, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MST_DATA", str(cache))
-        done = snakemake(home, train="True", variants="ag", seeds="[0]")
+        done = snakemake(home, train="True", runs="a,g", tables="III", seeds="0")
         assert done.returncode == 0, done.stdout + done.stderr
         yield home
 
@@ -195,23 +236,24 @@ def test_training_makes_records_tables_checkpoints_and_a_page(trained):
     assert made >= {
         "results/runs/tiny-a-seed0.json", "results/runs/tiny-g-seed0.json",
         "results/checkpoints/tiny-a.safetensors", "results/checkpoints/tiny-g.safetensors",
-        "results/tables/table_III.csv", "results/tables/table_III.md", "made/index.html",
-        "made/table_III.ipynb", "made/pretrained-seed0.pt",
+        "results/tables/table_III.csv", "results/tables/table_III.md", "results/tables/claims.md",
+        "made/index.html", "made/index.md", "made/notebooks/table_III.ipynb",
+        "made/pretrained-seed0.pt", "made/times/train-g-seed0.tsv",
     }
     assert not [name for name in made if name.startswith("made/unfinished") and ".pt" in name]
     record = json.loads((trained / "results/runs/tiny-g-seed0.json").read_text())
     assert record["losses"] and record["seconds"]["train"] > 0
-    assert "table III" in (trained / "made/table_III.ipynb").read_text()
+    assert "table III" in (trained / "made/notebooks/table_III.ipynb").read_text()
 
 
 @pytest.mark.slow
 def test_nothing_changed_nothing_runs(trained):
-    assert jobs(trained, train="True", variants="ag", seeds="[0]") == []
+    assert jobs(trained, train="True", runs="a,g", tables="III", seeds="0") == []
 
 
 @pytest.mark.slow
 def test_a_new_seed_leaves_the_others_alone(trained):
-    lists = jobs(trained, train="True", variants="ag", seeds="[0,1]")
+    lists = jobs(trained, train="True", runs="a,g", tables="III", seeds="0,1")
     assert [line for line in lists if "training" in line] == [
         "training variant (a), seed 1", "training variant (g), seed 1"]
     assert not [line for line in lists if "seed 0" in line]
@@ -219,16 +261,18 @@ def test_a_new_seed_leaves_the_others_alone(trained):
 
 @pytest.mark.slow
 def test_what_is_shipped_reproduces_the_records(trained, capfd):
-    values = settings(trained, variants="ag", work=str(trained / "again"))
+    values = settings(trained, runs="a,g", tables="III", work=str(trained / "again"))
     before = (trained / "results/runs/tiny-g-seed0.json").read_bytes()
+    tables = {path.name: path.read_bytes() for path in (trained / "results/tables").iterdir()}
+    for name in tables:
+        (trained / "results/tables" / name).unlink()
     assert batch.reproduce("tiny", settings=values) == 0
     rows = json.loads((trained / "again/reproduced.json").read_text())
     assert [(row["run"], row["difference"], row["verdict"]) for row in rows] == [
         ("tiny-a-seed0", 0.0, "same"), ("tiny-g-seed0", 0.0, "same")]
     assert (trained / "results/runs/tiny-g-seed0.json").read_bytes() == before
-    for name in ("table_III.csv", "table_III_claims.md"):
-        again = (trained / "again/tables" / name).read_bytes()
-        assert again == (trained / "results/tables" / name).read_bytes()
+    for name, content in tables.items():
+        assert (trained / "results/tables" / name).read_bytes() == content
     capfd.readouterr()
     assert batch.reproduce("tiny", settings=values) == 0
     out, err = capfd.readouterr()
@@ -239,12 +283,15 @@ def test_what_is_shipped_reproduces_the_records(trained, capfd):
 def test_a_failed_variant_does_not_stop_the_others(trained, tmp_path):
     shutil.copytree(trained / "results", tmp_path / "results")
     (tmp_path / "results/checkpoints/tiny-a.safetensors").write_bytes(b"damaged")
-    values = settings(trained, variants="ag", results=str(tmp_path / "results"),
+    values = settings(trained, runs="a,g", tables="III", results=str(tmp_path / "results"),
                       work=str(tmp_path / "work"))
-    until = ["--until", "evaluate_shipped"]
-    assert batch.reproduce("tiny", settings=values, options=until) == 1
-    assert (tmp_path / "work/reproduced/g.json").exists()
-    assert not (tmp_path / "work/reproduced/a.json").exists()
+    assert batch.reproduce("tiny", settings=values) == 1
+    assert (tmp_path / "work/reproduced/tiny-g-seed0.json").exists()
+    assert not (tmp_path / "work/reproduced/tiny-a-seed0.json").exists()
+    assert (tmp_path / "work/notebooks/table_III.ipynb").exists()
+    page = (tmp_path / "work/index.md").read_text()
+    assert "1 files were not made" in page and "reproduced.json" in page
+    assert "tiny-a.safetensors: not a readable safetensors file" in page
 
 
 def test_a_record_tells_how_to_repeat_a_run_with_other_settings():

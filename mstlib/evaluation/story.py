@@ -17,7 +17,6 @@ from mstlib.data.clip import DETERIORATIONS, Clip, Detections, Target, window_in
 
 SAME = 0.5  # IoU from which a box is taken to show the object
 PARTS = ("all", "clean", "deteriorated", *DETERIORATIONS)  # slices of frames
-BUILT = ("III",)  # tables of the paper that run records exist for
 
 
 def judge(
@@ -209,17 +208,3 @@ def slice_scores(folder: Path, profile: str, variant: str, measure: Callable[[],
     means = {part: mean_and_sd([slice_map(r, part) for r in runs])[0] for part in PARTS}
     data = f"{runs[0]['dataset']['name']} {runs[0]['dataset']['split']}"
     return means, f"{data}: mean of the run records {', '.join(r['id'] for r in runs)}"
-
-
-def runs_of(folder: Path, profile: str, table: str = "III") -> list[dict]:
-    """A profile's untagged run records in `folder`; MSTError if there is none or no such table."""
-    from mstlib.report.records import read_runs
-
-    if table not in BUILT:
-        raise MSTError(f"Table {table} is not built yet; choose {' or '.join(BUILT)}")
-    records = [record for record in read_runs(folder, profile) if not record["tag"]]
-    if not records:
-        place = f"{folder.parent.name}/{folder.name}"  # in full it would end up in an output
-        raise MSTError(f"no run records of profile '{profile}' in {place}; "
-                       f"make them with `mst reproduce --train --profile {profile}`")
-    return records

@@ -45,7 +45,7 @@ def blr(found: ClipDetections, relations: Sequence[Array] | None, overlap: float
         """A path is worth the sum of its linking scores."""
         links = overlapping(part.boxes, part.bounds, 1, overlap)
         scores = part.scores[links.left] + part.scores[links.right] + links.iou
-        gain = scores * (1+_weights(relations, found.counts, part, links))
+        gain = scores * np.exp(_weights(relations, found.counts, part, links))
         return link_part(part, links, np.zeros(links.size), gain, lift, suppress)
 
     return class_by_class(found, one_class)

@@ -7,6 +7,7 @@ has no weights of its own: it is another one's, detecting with other settings or
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from shlex import quote
 
 from mstlib.config import MEGA_VARIANTS, VARIANTS, MSTError
 
@@ -139,8 +140,9 @@ def select(profile: str, runs: object = "", tables: object = "", seeds: object =
            ) -> dict[str, Run]:
     """The runs that a batch is asked for, by name, with the seeds that it is asked for.
 
-    runs: names; tables: as I or V; seeds: whole numbers; each as a list or as text with commas.
-    Unless told it is all at `mini`, Table III at other profiles. MSTError for an unknown name.
+    runs: names; tables: as I or V, all that they read unless `runs` says which; seeds: whole
+    numbers; each as a list or as text with commas. Unless told it is all at `mini`, Table III at
+    other profiles. MSTError for an unknown name.
     """
     names, tables, seeds = (items(of) for of in (runs, tables, seeds))
     for name in names:
@@ -148,11 +150,14 @@ def select(profile: str, runs: object = "", tables: object = "", seeds: object =
     for table in tables:
         if table not in PAPER_TABLES:
             raise MSTError(f"no table is called '{table}'; there are {', '.join(PAPER_TABLES)}")
-        names += needs(f"table_{table}")
-    if not (names or tables):
-        names = list(CATALOGUE) if profile == "mini" else list(VARIANTS)
+    asked = names or [name for table in tables for name in needs(f"table_{table}")]
+    names = asked or list(CATALOGUE if profile == "mini" else VARIANTS)
     names += [CATALOGUE[name].of for name in names if CATALOGUE[name].of]  # whose weights they use
-    return {name: limited(run, seeds) for name, run in CATALOGUE.items() if name in names}
+    runs = {name: limited(run, seeds) for name, run in CATALOGUE.items() if name in names}
+    if not any(run.seeds for run in runs.values()):
+        raise MSTError(f"no run that is asked for has a seed {' or '.join(seeds)}; seeds are whole "
+                       f"numbers from 0, {FIVE.stop - 1} at most")
+    return runs
 
 
 def items(of: object) -> list[str]:
@@ -179,8 +184,10 @@ def options(settings: Settings) -> str:
 
 
 def text(value: object) -> str:
-    """A value as the command line takes it: no blanks, tuples quoted."""
-    return f"'{','.join(map(str, value))},'" if isinstance(value, tuple) else str(value)
+    """A value as the command line takes it, quoted where a shell would not leave it alone."""
+    if isinstance(value, tuple):
+        return f"'{','.join(map(str, value))},'"
+    return quote(str(value))
 
 
 def start_name(start: str, seed: int) -> str:

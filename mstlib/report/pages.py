@@ -94,7 +94,7 @@ def _times(work: Path) -> Section | None:
     """Wall seconds and memory of the jobs, the longest first."""
     rows = []
     for path in sorted((work / "times").glob("*.tsv")):
-        head, *lines = (line.split("\t") for line in path.read_text().splitlines())
+        head, *lines = [line.split("\t") for line in path.read_text().splitlines()] or [[]]
         values = dict(zip(head, lines[-1], strict=False)) if lines else {}
         rows.append([path.stem, values.get("s", ""), values.get("max_rss", "")])
     rows.sort(key=lambda row: -float(row[1] or 0))

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from mstlib.config import Config, config_from_dict
 from mstlib.fileio import read_json, write_json
-from mstlib.profiles import get_config
+from mstlib.profiles import WARM, get_config
 from mstlib.report.catalogue import STARTS, options, start_name
 from mstlib.report.records import device_name, new_record
 
@@ -87,9 +87,8 @@ def recipe(config: Config, variant: str, seed: int, split: str, tag: str = "",
            settings: Mapping[str, object] = MappingProxyType({}), link: str = "") -> list[str]:
     """The command lines that repeat a run of the batch, with the settings that differ from its
     profile's; `settings` were changed for detecting alone, `link` linked its detections."""
-    ours = tag.removesuffix(link).removesuffix("-") if link else tag  # what was trained
-    if settings:
-        ours = ""  # a tag may stand for what was changed when detecting
+    given = tag.removesuffix(link).removesuffix("-") if link else tag
+    ours = "" if settings else given  # what was trained; a tag may stand for how it detects
     profile, begun = config.profile, ours if ours in STARTS else ""
     start = f"build/{profile}/{start_name(begun, 0)}.pt"
     weights = f"build/{profile}/weights/{'-'.join([variant, *filter(None, [ours])])}-seed{seed}"
@@ -98,13 +97,16 @@ def recipe(config: Config, variant: str, seed: int, split: str, tag: str = "",
         for field, value in config.to_dict()[section].items():
             if value != usual[section][field] and f"{section}.{field}" not in settings:
                 changed[f"{section}.{field}"] = value
+    warm = profile in WARM  # others train from nothing
+    before = [f"mst pretrain --profile {profile} --seed 0{spaced(STARTS.get(begun, {}))} "
+              f"--out {start}"] if warm else []
     return [
-        f"mst pretrain --profile {profile} --seed 0{spaced(STARTS.get(begun, {}))} --out {start}",
-        f"mst train --profile {profile} --variant {variant} --seed {seed} --init {start} "
-        f"--out build/{profile}/{Path(weights).name}.pt --weights {weights}.safetensors"
+        *before,
+        f"mst train --profile {profile} --variant {variant} --seed {seed} "
+        + (f"--init {start} " if warm else "")
+        + f"--out build/{profile}/{Path(weights).name}.pt --weights {weights}.safetensors"
         f"{spaced(changed)}",
-        f"mst evaluate {weights}.safetensors --split {split}"
-        + (f" --tag {tag}" if tag and not link else f" --tag {ours}" if ours else "")
+        f"mst evaluate {weights}.safetensors --split {split}" + (f" --tag {given}" if given else "")
         + (f" --link {link}" if link else "") + spaced(settings),
     ]
 

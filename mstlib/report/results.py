@@ -8,13 +8,13 @@ number in a table always has records behind it.
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mstlib.config import MSTError, config_from_dict
+from mstlib.config import DETECTORS, MSTError, config_from_dict
 from mstlib.fileio import write_text
-from mstlib.report.catalogue import TABLES, needs, table_name
+from mstlib.report.catalogue import CATALOGUE, TABLES, needs, table_name
 from mstlib.report.controls import control_rows
 from mstlib.report.records import new_record, read_record, read_runs, write_record
 from mstlib.report.tables import MAKERS, TITLES, by_name
@@ -44,7 +44,7 @@ def make_table(name: str, results: str | Path, profile: str = "mini",
         return make_claims(records, bench)
     asked = set(needs(name))
     mine = [r for run, found in by_name(records).items() if run in asked for r in found]
-    check_comparable(mine, settings=name != "controls")
+    check_comparable(mine, name == "controls")
     if name == "controls":
         return _frame(control_rows(mine), f"{caption('Controls.', mine)} {RULE}")
     number = name.removeprefix("table_")
@@ -87,14 +87,22 @@ def caption(title: str, records: Sequence[dict]) -> str:
             "The paper's numbers are of its own data and never share a column with ours.")
 
 
-def check_comparable(records: Sequence[dict], settings: bool = True) -> None:
-    """MSTError naming the first two runs of a table that were not tested alike, or (settings) the
-    first two seeds of a run that differ in more than the seed."""
+def check_comparable(records: Sequence[dict], loose: bool = False) -> None:
+    """MSTError naming the first two runs of a table that were not tested alike, or that differ in
+    more than their seeds and what the catalogue says of them. loose: seeds of a run may differ in
+    that, too (b-place once had settings of a DAlign that it lacks)."""
     for runs in by_name(records).values():
         for other in runs:
             _check_same(records[0], other, ("dataset", "protocol", "profile"))
-            if settings:
-                _check_config(runs[0], other)
+            _check_config(records[0], other, declared(records[0]) | declared(other))
+            _check_config(runs[0], other, declared(other) if loose else ())
+
+
+def declared(record: dict) -> set[str]:
+    """The settings that make a run what it is: its detector's, and those that the catalogue has."""
+    name = f"{record['variant']}-{record['tag']}" if record["tag"] else record["variant"]
+    run, model = CATALOGUE[name], DETECTORS[record["variant"]].model
+    return {*(f"model.{field}" for field in model), *run.train, *run.test}
 
 
 def _check_same(one: dict, two: dict, names: Sequence[str]) -> None:
@@ -110,13 +118,21 @@ def _known(value: object) -> object:
     return value
 
 
-def _check_config(one: dict, two: dict) -> None:
-    """Settings that came later have their defaults in older records."""
-    ours, theirs = (config_from_dict(r["config"]).to_dict() for r in (one, two))
-    for name in sorted(ours):
+def _check_config(one: dict, two: dict, but: Collection[str] = ()) -> None:
+    """All settings `but` some; what came later has its defaults in older records."""
+    ours, theirs = (_settings(r["config"]) for r in (one, two))
+    for name in sorted(ours.keys() - set(but)):
         if ours[name] != theirs[name]:
             raise MSTError(f"{one['id']} and {two['id']} differ in 'config.{name}'; repeat one of "
                            "them with the same settings, or tag the run that differs")
+
+
+def _settings(config: dict) -> dict[str, object]:
+    """A configuration as a flat dict, section.field -> value; without levels, which are the
+    variant's."""
+    plain = config_from_dict(config).to_dict()
+    return {f"{section}.{field}": value for section, fields in plain.items()
+            if isinstance(fields, dict) and section != "levels" for field, value in fields.items()}
 
 
 def _frame(rows: list[dict], text: str) -> "pandas.DataFrame":
@@ -191,6 +207,7 @@ def _cell(column: str, value: object) -> str:
         return ""
     if column == "seeds":
         return str(int(value))  # pandas makes whole numbers floats where one is missing
-    digits = 3 if "parameters" in column else 1 if column.startswith("paper") else 2
+    two = "GFLOPs" in column or not column.startswith("paper")
+    digits = 3 if "parameters" in column else 2 if two else 1
     sign = "+" if "difference" in column or column.startswith("95 %") else ""
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no "-0.00"

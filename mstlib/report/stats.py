@@ -45,7 +45,7 @@ def compare(
     """
     pairs = _pair_seeds(better, base)
     for one, two in pairs:
-        _check_pair(one, two, part)
+        check_pair(one, two, part)
     return compare_vectors([(vector_of(one, part), vector_of(two, part)) for one, two in pairs],
                            seed)
 
@@ -126,7 +126,7 @@ def _videos(record: dict) -> dict:
     return record["dataset"] | {"counts": counts}
 
 
-def _check_pair(one: dict, two: dict, part: str) -> None:
+def check_pair(one: dict, two: dict, part: str) -> None:
     """MSTError unless two records were tested on the same videos and hold the same resamples."""
     sizes = [len(record["bootstrap"].get(part, [])) for record in (one, two)]
     if _videos(one) != _videos(two) or sizes[0] != sizes[1] or not sizes[0]:

@@ -14,16 +14,20 @@ Each gives a difference in points of mAP with its 95 % interval where there is o
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mstlib.report.claims import CLAIMS, Claim
 from mstlib.report.cost_table import alignment_costs, instance_ms
-from mstlib.report.stats import NAN, Comparison, compare, compare_vectors, no_comparison, vector_of
-
-if TYPE_CHECKING:  # pandas is imported where it is used
-    import pandas
+from mstlib.report.stats import (
+    NAN,
+    Comparison,
+    check_pair,
+    compare,
+    compare_vectors,
+    no_comparison,
+    vector_of,
+)
 
 ALIKE = 1.0  # points of mAP: less than the 95 % interval of any single mAP here
 Runs = dict[str, list[dict]]
@@ -77,7 +81,7 @@ def _alike(claim: Claim, runs: Runs, bench: Path) -> Comparison:
     if any(ours.verdict == "not measured" for _, ours in found):
         return no_comparison("not every run is there")
     name, far = max(found, key=lambda pair: abs(pair[1].difference))
-    inside = all(-ALIKE < ours.low and ours.high < ALIKE for _, ours in found)
+    inside = all(ours.low > -ALIKE and ours.high < ALIKE for _, ours in found)
     outside = any(ours.low > ALIKE or ours.high < -ALIKE for _, ours in found)
     verdict = "holds" if inside else "does not hold" if outside else "within noise"
     return Comparison(far.difference, far.low, far.high, far.spread, far.seeds, verdict,
@@ -95,6 +99,8 @@ def _interaction(claim: Claim, runs: Runs, bench: Path) -> Comparison:
     one, two = ({r["seed"]: r for r in runs.get(name, [])} for name in claim.runs)
     pairs = []
     for seed in sorted(one.keys() & two.keys()):
+        for part in ("all", "clean"):
+            check_pair(one[seed], two[seed], part)
         lead = [tuple(np.subtract(a, b) for a, b in zip(vector_of(one[seed], part),
                                                         vector_of(two[seed], part), strict=True))
                 for part in ("all", "clean")]
