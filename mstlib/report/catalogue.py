@@ -96,7 +96,7 @@ def build() -> list[Run]:
         trained("g", "ref", "IX"),
         *(Run("g", mode, seeds=FOUR, of="g", test={"test.mode": mode})
           for mode in ("cached", "causal")),
-        *(trained(v, "place") for v in "bd"), trained("d", "place-free"),
+        *(trained(v, "place") for v in "bdg"), trained("d", "place-free"),
         trained("d", "free", seeds=range(1)), trained("g", "label", seeds=range(1)),
     ]
 
@@ -127,7 +127,7 @@ def needs(table: str) -> list[str]:
         return list(CATALOGUE)
     mine = [run.name for run in CATALOGUE.values() if run.table == ("" if name == "controls" else
                                                                     name)]
-    asked = ("b", "d", "g") if name == "controls" else ALSO.get(name, ())
+    asked = ("b", "d", "g", "fgfa") if name == "controls" else ALSO.get(name, ())
     return mine + [name for name in asked if name not in mine]
 
 

@@ -26,6 +26,8 @@ QUESTIONS = (
     Question("d-place", "b-place", "alignment, to a frame level that knows places"),
     Question("d-place", "d-place-free", "teaching the offsets the motion, knowing places"),
     Question("d", "d-free", "teaching the offsets the motion, content only"),
+    Question("g-place", "g", "a term of place in the whole method"),
+    Question("g-place", "fgfa", "the whole method with a term of place, against FGFA"),
     Question("g", "g-label", "the test-time instance rule in training, not the labels"),
 )
 
