@@ -12,7 +12,7 @@ import yaml
 
 from mstlib.config import MSTError, with_overrides
 from mstlib.profiles import get_config
-from mstlib.report import batch, pages, recording
+from mstlib.report import batch, recording
 from mstlib.report.catalogue import CATALOGUE
 
 NOTEBOOK = """# %% tags=["parameters"]
@@ -204,19 +204,6 @@ def test_verdicts(difference, verdict):
     row = batch._row({"id": "tiny-a-seed0", "variant": "a"}, "vid", 60.0, 60.0 + difference)
     assert row["verdict"] == verdict
     assert batch.report_lines([row])[1].split()[-1] == verdict
-
-
-def test_index_page_shows_tables_and_links_the_rest(tmp_path):
-    (tmp_path / "t.csv").write_text('name,value\n"a < b & c","1,5"\n')
-    (tmp_path / "reproduced.json").write_text('[{"run": "tiny-a-seed0", "here": 1.5}]')
-    (tmp_path / "n.ipynb").write_text("{}")
-    files = [tmp_path / name for name in ("t.csv", "reproduced.json", "n.ipynb")]
-    pages.write_index(files, tmp_path / "pages" / "index.html")
-    page = (tmp_path / "pages" / "index.html").read_text()
-    assert "<td>a &lt; b &amp; c</td><td>1,5</td>" in page
-    assert "<th>run</th><th>here</th>" in page and "<td>tiny-a-seed0</td><td>1.5</td>" in page
-    assert '<a href="../n.ipynb">../n.ipynb</a>' in page
-    assert page.count("<table>") == 2
 
 
 @pytest.fixture(scope="module")

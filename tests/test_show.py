@@ -21,6 +21,7 @@ from mstlib.evaluation import story
 from mstlib.model.detector import build_model
 from mstlib.profiles import get_config
 from mstlib.report import charts, picture
+from mstlib.report.results import make_claims
 
 
 class Marked(SquareClip):
@@ -219,28 +220,47 @@ def test_a_score_chart_shades_the_deteriorated_frames():
 def test_a_forest_plot_marks_verdicts_and_the_paper():
     nan = float("nan")
     rows = [("c > a", 6.7, 3.0, 2.0, 4.0, "holds"), ("g > f", 0.5, 0.1, -1.0, 1.0, "within noise"),
-            ("d > b", nan, -3.0, -4.0, -2.0, "does not hold"),
+            ("d > b", None, -3.0, -4.0, -2.0, "does not hold"),
             ("e > c", 0.6, nan, nan, nan, "not measured")]
     columns = ["claim", "paper difference", "our difference", "95 % low", "95 % high", "verdict"]
-    frame = pandas.DataFrame(rows, columns=columns).assign(what="a part", frames="clean")
+    frame = pandas.DataFrame(rows, columns=columns).assign(frames=["all", "clean", "all", "all"])
     axis = charts.forest_chart(frame).axes[0]
     points = [line for line in axis.lines if len(line.get_xdata()) == 1 and line.get_marker() != ""]
     ours = [(p.get_marker(), p.get_markerfacecolor()) for p in points if p.get_marker() in "oX"]
     assert ours == [("o", charts.INK), ("o", "white"), ("X", charts.INK)]
-    assert [p.get_xdata()[0] for p in points if p.get_marker() == "D"] == [6.7, 0.5, 0.6]
-    assert axis.get_yticklabels()[0].get_text() == "c > a: a part (clean frames)"
+    assert [p.get_xdata()[0] for p in points if p.get_marker() == "D"] == [6.7, 0.5]
+    labels = [label.get_text() for label in axis.get_yticklabels()]
+    assert labels == ["c > a", "g > f (clean frames)", "d > b"]  # what is not measured is left out
+
+
+@pytest.mark.parametrize("table", ["V", "Fig. 5"])
+def test_a_forest_plot_of_claims_without_runs_is_empty(tmp_path, table):
+    claims = make_claims([], tmp_path, [table])
+    assert len(claims) and not len(charts.forest_chart(claims).axes[0].get_yticks())
+
+
+def run_of(variant, seed, level, tag="") -> dict:
+    """As much of a run record as charts look at."""
+    return {"id": f"{variant}{tag}{seed}", "variant": variant, "tag": tag, "seed": seed,
+            "protocol": "vid", "metrics": {"vid": {"slices": {"all": level, "clean": level + 9}}}}
+
+
+def test_a_seed_chart_has_a_row_a_run_and_a_dot_a_seed():
+    runs = [run_of("g", 1, 62.0), run_of("g", 0, 60.0), run_of("g", 0, 50.0, "k2"),
+            run_of("a", 0, 40.0)]
+    axis = charts.seed_chart(runs).axes[0]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["g", "g-k2", "a"]
+    dots = {line.get_ydata()[0]: list(line.get_xdata()) for line in axis.lines
+            if line.get_marker() == "o"}
+    bars = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "|"]
+    assert dots == {0: [60, 62], 1: [50], 2: [40]} and bars == [61, 50, 40]
+    clean = charts.seed_chart(runs[:1], "clean").axes[0]
+    assert clean.lines[0].get_xdata() == [71] and "clean frames" in clean.get_xlabel()
 
 
 def test_bars_say_what_is_not_measured():
     axis = charts.bar_chart({"all": 51.25, "clean": float("nan")}, "mAP").axes[0]
     assert [text.get_text() for text in axis.texts] == ["51.2", "not measured"]
-
-
-def test_runs_of_says_what_is_missing(tmp_path):
-    with pytest.raises(MSTError, match="Table V is not built yet; choose III"):
-        story.runs_of(tmp_path / "runs", "tiny", "V")
-    with pytest.raises(MSTError, match="no run records of profile 'tiny' in .*/runs; make"):
-        story.runs_of(tmp_path / "runs", "tiny")
 
 
 def test_slice_scores_are_measured_where_there_is_no_record(tmp_path):
