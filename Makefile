@@ -16,9 +16,9 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: help reproduce test lab bench lint lock clean
 
 help:
-	@echo "make reproduce            evaluate the shipped checkpoints, remake Table III   (7 minutes)"
+	@echo "make reproduce            evaluate the shipped checkpoints, fill Tables I to IX (30 minutes)"
 	@echo "make reproduce TRAIN=1    train every variant and seed first                   (1 h 40 min)"
-	@echo "make test                 run the tests                                        (7 minutes)"
+	@echo "make test                 run the tests                                        (30 minutes)"
 	@echo "make lab                  open the notebooks in JupyterLab                     (seconds)"
 	@echo "make bench                measure speed and cost on this CPU, remake notebook 10       (30 minutes)"
 	@echo "make lint                 check the style of the code                          (seconds)"

@@ -84,7 +84,7 @@ GENERATED = ("minivid", "miniuav")
 class SourceConfig:
     """Where clips come from and how large the model sees them."""
 
-    format: str = "minivid"     # or miniuav, or a layout of `mstlib.data.readers`, such as imagenet or davis
+    format: str = "minivid"     # or miniuav, or a layout of `mstlib.data.readers`, such as davis
     short_side: int = 0         # pixels, frames are resized to fit; 0: as they are [600]
     long_side: int = 0          # at most; 0: no limit [1000]
 

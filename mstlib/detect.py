@@ -82,8 +82,8 @@ def detect_video(model: MST, video: Video, mode: str | None = None, test: TestCo
 def sides(config: Config) -> tuple[int, int]:
     """(short_side, long_side) that a model of this configuration wants frames resized to.
 
-    One that was trained on generated data knows objects as large as they are there, so that it wants any
-    video that small; its costs, too, grow with the square of the area.
+    One that was trained on generated data knows objects as large as they are there, so that it
+    wants any video that small; its costs, too, grow with the square of the area.
     """
     source, size = config.source, config.data.size
     if config.generated and not (source.short_side or source.long_side):

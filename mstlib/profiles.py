@@ -108,9 +108,9 @@ PAPER = Config(
                     memory_frames=25, global_frames=10),  # MEGA
 )
 
-# Between the two, for one GPU: MiniVID four times as large, a ResNet-50 from nothing and the parts at
-# their full width, trained end to end as in the paper. What the paper's numbers do not decide is as
-# at `mini`. Nobody has trained it yet: docs/training.md.
+# Between the two, for one GPU: MiniVID four times as large, a ResNet-50 from nothing and the parts
+# at their full width, trained end to end as in the paper. What the paper's numbers do not decide is
+# as at `mini`. Nobody has trained it yet: docs/reproduce.md.
 MIDI = Config(
     profile="midi",
     data=DataConfig(name="minivid-v1-256", size=256, train_clips=480, train_length=40,

@@ -107,7 +107,7 @@ def test_a_timm_network_is_split_where_its_own_map_of_stride_16_is(name):
 
 
 @pytest.mark.parametrize(("name", "reason"), [
-    ("resnet9000", "unknown backbone 'resnet9000'; choose mini, resnet18"),
+    ("resnet9000", "unknown backbone 'resnet9000'; choose mini, minix, resnet18"),
     ("timm:vit_tiny_patch16_224", "cannot be kept at stride 16"),
     ("timm:resnet18.nowhere_in1k", "Invalid pretrained tag"),
     ("timm:xception41", "no stage of stride 16"),

@@ -1,54 +1,96 @@
-"""Run records, the comparison of variants, and the tables."""
+"""Run records, the comparison of runs, the tables and the claims."""
 
+import csv
 import json
+import re
 import shutil
 import subprocess
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mstlib.cli.options import config_of
-from mstlib.config import VARIANTS, MSTError
-from mstlib.paper import CLAIMS_III, TABLES, paper_difference
+from mstlib.config import VARIANTS, MSTError, with_overrides
+from mstlib.paper import TABLES as PAPER
 from mstlib.profiles import get_config
 from mstlib.report import records as records_module
-from mstlib.report.controls import RUNS, options, split_name
+from mstlib.report.catalogue import CATALOGUE, KS, PAPER_TABLES, TABLES, needs
+from mstlib.report.claims import CLAIMS, Claim
 from mstlib.report.records import code_state
 from mstlib.report.results import (
     check_tables,
-    comparisons_iii,
-    controls,
+    make_claims,
+    make_table,
     new_record,
     read_record,
     read_runs,
-    table_iii,
     write_record,
     write_tables,
 )
 from mstlib.report.stats import compare, hierarchical_interval
+from mstlib.report.tables import NAMES_II, NOT_OURS, by_name, run_of_row
+from mstlib.report.verdicts import DECIDE
+
+ROOT = Path(__file__).resolve().parents[1]
+NOISE = np.random.default_rng(2).normal(0, 0.5, 1000)  # of a run's resamplings, not shared
 
 
-def record(variant="a", seed=0, level=60.0, noise=None, config=None, **changes):
-    """A record of mAP `level` on all slices; its bootstrap is `level` plus noise common to all."""
-    shared = np.random.default_rng(1).normal(0, 2, 1000)
-    vector = np.round(level + shared + (0 if noise is None else noise), 2).tolist()
-    parts = ("all", "clean", "deteriorated")
-    slices = dict.fromkeys(parts, level)
+@pytest.fixture(autouse=True, scope="module")
+def no_git():
+    """Records do not ask git, which takes longer than all the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records_module, "code_state", lambda: {"commit": None, "dirty": None})
+        yield
+
+
+def record(variant="a", seed=0, level=60.0, noise=None, config=None, slices=None, resamples=1000,
+           **changes):
+    """A record of mAP `level` on all slices, or as `slices` has them; its bootstrap is that plus
+    noise common to all records."""
+    shared = np.random.default_rng(1).normal(0, 2, resamples) + (0 if noise is None else noise)
+    slices = dict.fromkeys(("all", "clean", "deteriorated"), level) | (slices or {})
     fields = {
         "metrics": {"vid": {"mAP": level, "per_class": {"cat": level}, "slices": slices}},
-        "bootstrap": dict.fromkeys(parts, vector), "split": "test",
-        "counts": {"clips": 4, "frames": 24}, "steps": 8, "losses": {"total": 1.5},
-        "seconds": {"train": 12.34, "evaluate": 5.0}, "device": "CPU, 1 thread",
-        "recipe": ["mst train --variant a"],
+        "bootstrap": {part: np.round(mean + shared, 2).tolist() for part, mean in slices.items()},
+        "split": "test", "counts": {"clips": 4, "frames": 24}, "steps": 8,
+        "losses": {"total": 1.5}, "seconds": {"train": 12.34, "evaluate": 5.0},
+        "device": "CPU, 1 thread", "recipe": ["mst train --variant a"],
     }
     return new_record(config or get_config("tiny", variant), variant, seed, **fields | changes)
 
 
+def runs(name, level=60.0, seeds=(0, 1), profile="tiny", **changes):
+    """Records of a run of the catalogue, seeds 0.2 apart."""
+    run = CATALOGUE[name]
+    config = with_overrides(get_config(profile, run.variant), {**run.train, **run.test})
+    return [record(run.variant, seed, level + 0.2 * seed, tag=run.tag, **{"config": config}
+                   | changes) for seed in seeds]
+
+
 def every_variant(seeds=(0, 1)):
     """A plausible complete set: each variant's mAP rises along the alphabet, seeds 0.2 apart."""
-    return [record(v, seed, 60 + 2 * k + 0.2 * seed)
-            for k, v in enumerate(VARIANTS) for seed in seeds]
+    return [one for k, v in enumerate(VARIANTS) for one in runs(v, 60 + 2 * k, seeds)]
+
+
+def written(folder, records):
+    """A folder of results that holds these records."""
+    for one in records:
+        write_record(one, folder / "runs")
+    return folder
+
+
+LEVELS = {name: 40 + k / 2 for k, name in enumerate(CATALOGUE)}  # each run has its own mAP
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """Results with two seeds of every run of the catalogue, where it has two."""
+    records = [one for name, run in CATALOGUE.items()
+               for one in runs(name, LEVELS[name], list(run.seeds)[:2], resamples=20)]
+    for one in records:
+        if one["config"]["data"]["name"] == "miniuav-v1":
+            one["metrics"]["uavdt"] = {"mAP": one["metrics"]["vid"]["mAP"] / 2}
+    return written(tmp_path_factory.mktemp("full"), records)
 
 
 # Records ------------------------------------------------------------------------------------------
@@ -195,105 +237,489 @@ def test_other_videos_cannot_be_paired():
 # Tables -------------------------------------------------------------------------------------------
 
 
-def test_table_iii():
-    frame = table_iii(every_variant()[:-2] + [record("g", 0, 90, tag="k4")])
-    assert frame["variant"].tolist() == list("abcdefg")
-    assert frame["paper mAP (ImageNet VID)"].tolist() == [75.1, 78, 81.8, 78.5, 82.4, 82.8, 83.3]
-    ours = frame["our mAP (minivid-v1 test)"]
-    assert ours[0] == pytest.approx(60.1)
-    assert frame["sd over seeds"][0] == pytest.approx(0.02**0.5)
-    assert np.isnan(ours[6]) and frame["seeds"].tolist() == [2] * 6 + [0]  # tagged runs stay out
-    for text in ("minivid-v1 test", "4 clips", "protocol vid", "seeds 0, 1", "device CPU"):
+def expand(cell):
+    """The ids that a cell of column `runs` stands for, as a shell expands them."""
+    found = re.fullmatch(r"(.*)\{(.*)\}", cell)
+    return [found[1] + seed for seed in found[2].split(",")] if found else [cell]
+
+
+@pytest.mark.parametrize("number", PAPER_TABLES)
+def test_every_table_is_made_of_its_runs_and_names_them(full, number):
+    frame = make_table(number, full, "tiny")
+    named = [one for cell in frame["runs"] if cell for one in expand(cell)]
+    wanted = {path.stem for path in (full / "runs").glob("*.json")
+              if path.stem.removeprefix("tiny-").rpartition("-seed")[0] in needs(f"table_{number}")}
+    assert set(named) == wanted
+    assert len(frame) >= len(PAPER[number])
+    for text in (f"Table {number}:", "4 clips, 24 frames", "protocol vid", "seeds 0, 1",
+                 "device CPU", "profile tiny"):
         assert text in frame.attrs["caption"]
 
 
-def test_claims():
-    frame = comparisons_iii(every_variant())
-    assert len(frame) == 9 + 2 * 3
-    all_frames = frame[frame["frames"] == "all"]
-    assert all_frames["claim"].tolist() == [
-        "b > a", "c > a", "c > b", "d > b", "e > c", "f > d", "f > e", "g > f", "g > a"]
-    differences = [2.9, 6.7, 3.8, 0.5, 0.6, 4.3, 0.4, 0.5, 8.2]
-    assert all_frames["paper difference (ImageNet VID)"].tolist() == differences
-    assert all_frames["our difference"].tolist() == pytest.approx([2, 4, 2, 4, 4, 4, 2, 2, 12])
-    assert set(frame["verdict"]) == {"holds"}
-    assert "bootstrap 95 %" in frame.attrs["caption"]
-    clean = frame[(frame["claim"] == "g > a") & (frame["frames"] == "clean")]
-    assert clean["paper difference (ImageNet VID)"].item() == 1.3  # Table VIII, 89.6 - 88.3
-    assert comparisons_iii(every_variant()[:2])["verdict"].unique().tolist() == ["not measured"]
+@pytest.mark.parametrize(("number", "column", "value", "name"), [
+    ("I", "method", "RDN + BLR", "rdn-blr"), ("I", "method", "MEGA + BLR", "h-blr"),
+    ("I", "method", "Faster R-CNN", "a"), ("I", "method", "RDN, base stage", "c"),
+    ("I", "method", "Faster R-CNN + tubelet re-scoring", "a-tubelet"),
+    ("I", "method", "Ours + Seq-NMS", "g-seqnms"), ("I", "method", "SELSA", "selsa"),
+    ("II", "method", "MEGA", "h-uav"), ("II", "method", "Faster R-CNN", "a-uav"),
+    ("III", "variant", "c", "c"), ("IV", "module", "Ours-F", "g-flow"),
+    ("IV", "module", "Ours-D", "g"), ("V", "variant", "k", "k"),
+    ("VI", "paper K", 10, "g-k2"), ("VI", "paper K", 25, "g-k7"), ("VI", "paper K", 20, "g"),
+    ("VII", "our r, %", 30, "g-r30"), ("VII", "our r, %", 20, "g"),
+    ("IX", "query", "ref", "g-ref"), ("IX", "query", "all", "g"),
+])
+def test_each_row_is_the_mean_of_its_own_run(full, number, column, value, name):
+    frame = make_table(number, full, "tiny")
+    (row,) = frame[frame[column] == value].to_dict("records")
+    ours = next(text for text in row if text.startswith("our mAP ("))
+    assert row["runs"] == f"tiny-{name}-seed{{0,1}}" and row["seeds"] == 2
+    assert row[ours] == pytest.approx(LEVELS[name] + 0.1)
+    assert row["sd over seeds"] == pytest.approx(0.02**0.5)
 
 
-def test_unlike_runs_share_no_table():
-    config = get_config("tiny", "b")
-    other = replace(config, train=replace(config.train, lr=0.5))
-    with pytest.raises(MSTError, match="tiny-a-seed0 and tiny-b-seed0 differ in 'config.train'"):
-        table_iii([record("a"), record("b", config=other)])
+def test_rows_of_the_two_backbones_are_told_apart(full):
+    frame = make_table("I", full, "tiny").set_index(["method", "backbone, paper"])
+    assert frame.loc[("Ours", "ResNet-101"), "runs"] == "tiny-g-seed{0,1}"
+    assert frame.loc[("Ours", "ResNeXt-101"), "runs"] == "tiny-g-x-seed{0,1}"
+    assert frame.loc[("Ours", "ResNeXt-101"), "backbone, ours"] == "mini ResNeXt"
+    assert frame.loc[("MAMBA", "ResNeXt-101"), "our mAP (minivid-v1 test)"] == NOT_OURS
+
+
+def test_table_ii_is_of_other_data_and_has_the_official_figure_too(full):
+    frame = make_table("II", full, "tiny").set_index("method")
+    assert frame.loc["Ours", "our mAP (miniuav-v1 test)"] == pytest.approx(LEVELS["g-uav"] + 0.1)
+    official = frame.loc["Ours", "our AP at 0.7, one class"]
+    assert official == pytest.approx(LEVELS["g-uav"] / 2 + 0.05)
+
+
+def test_table_iii_ticks_the_parts_and_shows_the_slices(tmp_path):
+    slices = {"clean": 90.0, "deteriorated": 30.0}
+    frame = make_table("III", written(tmp_path, runs("g", slices=slices)), "tiny")
+    assert frame["variant"].tolist() == list("abcdefg")
+    assert frame["paper mAP (ImageNet VID)"].tolist() == [75.1, 78, 81.8, 78.5, 82.4, 82.8, 83.3]
+    last = frame.iloc[6]
+    assert (last["our mAP clean frames"], last["our mAP deteriorated frames"]) == (90, 30)
+    assert last[["dalign", "frame", "proposal", "instance"]].all()
+    assert frame["seeds"].tolist() == [0] * 6 + [2]
+
+
+def test_table_iv_counts_what_alignment_costs(tmp_path):
+    frame = make_table("IV", tmp_path, "tiny").set_index("module")
+    assert frame.loc["FlowNetS", "our M parameters, paper's width"] == "38.680"  # as the paper's
+    assert frame.loc["DAlign", "our M parameters, paper's width"] == "1.956"
+    assert set(frame.loc[["FlowNetS", "DAlign"], "our mAP (minivid-v1 test)"]) == {"not a detector"}
+    text = next(path for path in write_tables(tmp_path, "tiny") if path.name == "table_IV.md")
+    assert "| DAlign | 1.956 | 0.64 |  | 1.956 |" in text.read_text()  # the paper's digits
+
+
+def test_tables_vi_and_vii_compare_the_same_weights_and_show_measured_times(tmp_path):
+    """(g) has more seeds than the runs beside it: they do not count here."""
+    written(tmp_path, [*runs("g", 60, (0, 1, 2)), *runs("g-k2", 50, (0, 1)),
+                       *runs("g-r10", 40, (1,))])
+    six = make_table("VI", tmp_path, "tiny", ROOT / "results" / "bench")
+    assert six["runs"].tolist() == ["tiny-g-k2-seed{0,1}", "", "tiny-g-seed{0,1}", "", ""]
+    assert six["our K"].tolist() == [*KS[:2], get_config("tiny").model.instance_k, *KS[2:]]
+    seven = make_table("VII", tmp_path, "tiny")
+    assert seven["runs"].tolist() == ["tiny-g-r10-seed1", "tiny-g-seed1", "", "", ""]
+    time = next(column for column in six if column.startswith("our runtime"))
+    assert all(value > 0 for value in six[time])
+    assert all("mst bench" in value for value in seven[time])  # no record of it beside these runs
+
+
+def test_table_viii_is_about_leaving_frames_out(tmp_path):
+    harmed = {"clean": 80.0, "deteriorated": 40.0}
+    written(tmp_path, runs("a", 60, (0,), slices=harmed))
+    frame = make_table("VIII", tmp_path, "tiny").set_index("method")
+    assert frame["paper gain without AD"].tolist() == [13.2, 6.3]
+    row = frame.loc["Faster R-CNN"]
+    assert (row["our with AD"], row["our without AD"]) == (60, 80)
+    assert row["our gain without AD, difference"] == 20
+    assert frame.loc["Ours", "our with AD"] == "not run: mst reproduce --train --set runs=g"
+
+
+@pytest.mark.parametrize("number", PAPER_TABLES)
+def test_rows_without_runs_say_what_would_fill_them(tmp_path, number):
+    frame = make_table(number, tmp_path, "tiny")
+    assert "No run of it is here yet." in frame.attrs["caption"]
+    assert set(frame["seeds"]) == {0} and set(frame["runs"]) == {""}
+    columns = {"VIII": ["our with AD", "our without AD"]}.get(number) or [
+        next(c for c in frame if c.startswith("our mAP ("))]
+    asked = {cell.partition("runs=")[2] for c in columns for cell in frame[c] if "runs=" in cell}
+    assert asked == set(needs(f"table_{number}"))
+    rest = {cell for c in columns for cell in frame[c] if "runs=" not in cell}
+    assert rest <= {NOT_OURS, "not a detector"}
+
+
+def test_runs_on_the_papers_data_and_at_midi_fill_their_own_columns(tmp_path):
+    def real(variant, data, level, **changes):
+        (one,) = runs(variant, level, (0,), "paper", **changes)
+        one["dataset"]["name"] = data
+        return one
+
+    written(tmp_path, [
+        *runs("g"), *runs("g", 70, (0, 1), "midi"),
+        real("g", "imagenet-vid", 83, tag="imagenet-vid"),  # as `mst evaluate --record` tags it
+        real("a", "davis-2017", 10, tag="davis-2017"),      # is no number of the paper's data
+        real("g", "uavdt", 62, tag="uavdt"),
+        real("g", "imagenet-vid", 85, tag="seqnms")])
+    three = make_table("III", tmp_path, "tiny").set_index("variant")
+    assert three.loc["g", "our mAP (ImageNet VID)"] == 83
+    assert three.loc["a", "our mAP (ImageNet VID)"] == "not run: needs ImageNet VID"
+    assert three.loc["g", "our mAP (profile midi)"] == pytest.approx(70.1)
+    assert three.loc["a", "our mAP (profile midi)"] == "not run: needs a GPU"
+    assert three.loc["g", "our mAP (minivid-v1 test)"] == pytest.approx(60.1)
+    one = make_table("I", tmp_path, "tiny").set_index("method")
+    assert one.loc["Ours + Seq-NMS", "our mAP (ImageNet VID)"] == 85
+    two = make_table("II", tmp_path, "tiny").set_index("method")
+    assert two.loc["Ours", "our mAP (UAVDT)"] == 62
+    assert two.loc["RDN", "our mAP (UAVDT)"] == "not run: needs UAVDT"
+
+
+def test_missing_seeds_and_one_seed(tmp_path):
+    written(tmp_path, [*runs("b", seeds=(0, 3)), *runs("c", seeds=(2,)), *runs("d", seeds=(10, 9))])
+    frame = make_table("III", tmp_path, "tiny").set_index("variant")
+    assert frame.loc["b", "runs"] == "tiny-b-seed{0,3}" and frame.loc["b", "seeds"] == 2
+    assert frame.loc["c", "runs"] == "tiny-c-seed2" and np.isnan(frame.loc["c", "sd over seeds"])
+    assert frame.loc["d", "runs"] == "tiny-d-seed{9,10}"
+    assert "seeds 0, 2, 3, 9, 10" in frame.attrs["caption"]
+
+
+def test_seeds_are_written_as_whole_numbers(tmp_path):
+    """Also where some rows have none, which makes them floats in a DataFrame."""
+    write_tables(written(tmp_path, [*runs("a"), *runs("b"), *runs("c")]), "tiny")
+    for name in ("claims", "table_III", "controls"):
+        with (tmp_path / "tables" / f"{name}.csv").open(newline="") as file:
+            seeds = {row["seeds"] for row in csv.DictReader(file)}
+        assert seeds == {"claims": {"2", ""}, "table_III": {"2", "0"}, "controls": {"0"}}[name]
+
+
+def test_unknown_tables_are_one_line(tmp_path):
+    with pytest.raises(MSTError, match="there is no table 'X'; choose one of I, II, .* controls"):
+        make_table("X", tmp_path, "tiny")
+
+
+# Which runs may stand in one table ----------------------------------------------------------------
+
+
+def other(variant, seed, **settings):
+    """A record of a run with other settings, given as train__lr=0.5."""
+    dotted = {name.replace("__", "."): value for name, value in settings.items()}
+    return record(variant, seed, config=with_overrides(get_config("tiny", variant), dotted))
+
+
+@pytest.mark.parametrize(("one", "two", "field"), [
+    (record, lambda v, s: other(v, s, train__lr=0.5), "config.train.lr"),
+    (record, lambda v, s: other(v, s, model__align="flow"), "config.model.align"),
+    (record, lambda v, s: record(v, s, split="val"), "dataset"),
+    (record, lambda v, s: record(v, s, counts={"clips": 5, "frames": 24}), "dataset"),
+])
+def test_seeds_that_differ_in_more_than_the_seed_share_no_row(tmp_path, one, two, field):
+    written(tmp_path, [one("g", 0), two("g", 1)])
+    with pytest.raises(MSTError, match=f"tiny-g-seed0 and tiny-g-seed1 differ in '{field}'"):
+        make_table("III", tmp_path, "tiny")
+
+
+@pytest.mark.parametrize(("one", "two", "field"), [
+    (record, lambda v, s: other(v, s, train__lr=0.5), "config.train.lr"),
+    (record, lambda v, s: record(v, s, split="val"), "dataset"),
+])
+def test_variants_that_differ_in_more_than_their_parts_share_no_table(tmp_path, one, two, field):
+    written(tmp_path, [one("a", 0), two("b", 0)])
+    with pytest.raises(MSTError, match=f"tiny-a-seed0 and tiny-b-seed0 differ in '{field}'"):
+        make_table("III", tmp_path, "tiny")
+    assert len(make_table("V", tmp_path, "tiny"))  # neither of them stands there
+
+
+def test_a_protocol_of_its_own_shares_no_table(tmp_path):
+    metrics = {"coco": {"mAP": 40.0, "slices": {"all": 40.0}}}
+    written(tmp_path, [record("a"), record("b", protocol="coco", metrics=metrics)])
+    with pytest.raises(MSTError, match="tiny-a-seed0 and tiny-b-seed0 differ in 'protocol'"):
+        make_table("III", tmp_path, "tiny")
+
+
+def test_older_records_without_newer_fields_stay_comparable(tmp_path):
+    older, newer = runs("g", seeds=(0, 1))
+    for name in ("align", "flow_width", "frame_place"):
+        del older["config"]["model"][name]
+    newer["dataset"]["counts"]["skipped"] = 0  # counted since frames can be skipped
+    written(tmp_path, [older, newer, *runs("a")])
+    frame = make_table("III", tmp_path, "tiny").set_index("variant")
+    assert frame.loc["g", "seeds"] == 2
+    claims = make_claims(read_runs(tmp_path / "runs", "tiny"), tmp_path, ["III"])
+    assert claims.set_index("claim").loc["all four parts together: g > a", "seeds"] == 2
+    newer["dataset"]["counts"]["skipped"] = 3
+    written(tmp_path, [newer])
     with pytest.raises(MSTError, match="differ in 'dataset'"):
-        comparisons_iii([record("a"), record("b", split="val")])
-    with pytest.raises(MSTError, match="no run records"):
-        table_iii([record("a", tag="k4")])
+        make_table("III", tmp_path, "tiny")
+
+
+# Files --------------------------------------------------------------------------------------------
 
 
 def test_check_tables_finds_an_edited_cell(tmp_path):
-    for one in every_variant():
-        write_record(one, tmp_path / "runs")
-    paths = write_tables(tmp_path, "tiny")
-    assert [path.name for path in paths] == [
-        "table_III.csv", "table_III.md", "table_III_claims.csv", "table_III_claims.md",
-        "controls.csv", "controls.md"]
+    written(tmp_path, every_variant())
+    paths = {path.name: path for path in write_tables(tmp_path, "tiny")}
+    assert list(paths) == [f"{name}.{kind}" for name in TABLES for kind in ("csv", "md")]
     assert check_tables(tmp_path, "tiny") == []
-    before = [path.read_bytes() for path in paths]
-    assert [path.read_bytes() for path in write_tables(tmp_path, "tiny")] == before
 
-    text = paths[1].read_text()
-    assert "| c |  |  | ✓ |  | 81.8 | 64.10 | 0.14 | 2 | 64.10 | 64.10 |" in text
-    paths[1].write_text(text.replace("64.10 | 0.14", "65.10 | 0.14"))
-    paths[2].write_text(paths[2].read_text() + "h > g\n")
-    paths[3].unlink()
-    found = check_tables(tmp_path, "tiny")
-    assert len(found) == 3
-    assert "table_III.md, line 7: has '| c |" in found[0] and "65.10" in found[0]
-    assert "table_III_claims.csv: 17 lines, the records give 16" in found[1]
-    assert "table_III_claims.md: cannot be read" in found[2]
+    text = paths["table_III.md"].read_text()
+    assert "| c |  |  | ✓ |  | 81.8 | 64.10 | 0.14 | 2 | tiny-c-seed{0,1} |" in text
+    paths["table_III.md"].write_text(text.replace("64.10 | 0.14", "65.10 | 0.14"))
+    rows = len(CLAIMS) + 1
+    paths["claims.csv"].write_text(paths["claims.csv"].read_text() + "h > g\n")
+    paths["table_V.csv"].unlink()
+    three, five, claims = check_tables(tmp_path, "tiny")
+    assert "table_III.md, line 7: has '| c |" in three and "65.10" in three
+    assert "table_V.csv: cannot be read" in five
+    assert f"claims.csv: {rows + 1} lines, the records give {rows}" in claims
 
 
 def test_tables_change_with_a_record(tmp_path):
-    for one in every_variant():
-        write_record(one, tmp_path / "runs")
-    write_tables(tmp_path, "tiny")
+    written(tmp_path, every_variant())
+    paths = write_tables(tmp_path, "tiny")
+    before = [path.read_bytes() for path in paths]
+    assert [path.read_bytes() for path in write_tables(tmp_path, "tiny")] == before
     write_record(record("a", 0, 50), tmp_path / "runs")
-    assert any("table_III.csv, line 2" in line for line in check_tables(tmp_path, "tiny"))
+    found = "\n".join(check_tables(tmp_path, "tiny"))
+    assert all(f"{name}.csv, line" in found for name in ("table_I", "table_III", "claims"))
+    assert "table_V.csv" not in found
+
+
+def test_committed_tables_are_those_of_the_committed_records():
+    assert check_tables(ROOT / "results") == []
 
 
 def test_paper_numbers_fit_together():
-    assert set(TABLES) == {"III", "IV", "V", "VI", "VII", "VIII", "IX"}
-    for row in TABLES["III"]:
+    assert set(PAPER) == set(PAPER_TABLES)
+    for row in PAPER["III"]:
         levels = VARIANTS[row["variant"]]
         assert all(row[name] == getattr(levels, name)
                    for name in ("dalign", "frame", "proposal", "instance"))
-    assert all(paper_difference(claim) > 0 for claim in CLAIMS_III)
-    full_method = [("III", -1), ("IV", -1), ("VI", 2), ("VII", 1), ("IX", -1)]
-    assert {TABLES[table][row]["mAP"] for table, row in full_method} == {83.3}
-    assert [row["all"] for row in TABLES["VIII"]] == [75.1, 83.3]
+    full_method = [("I", 11), ("III", -1), ("IV", -1), ("VI", 2), ("VII", 1), ("IX", -1)]
+    assert {PAPER[table][row]["mAP"] for table, row in full_method} == {83.3}
+    assert [row["all"] for row in PAPER["VIII"]] == [75.1, 83.3]
 
 
-# ---- controls ----------------------------------------------------------------------------------
+# Controls -----------------------------------------------------------------------------------------
 
 
-def test_controls_are_answered_from_tagged_runs_and_are_silent_where_none_ran():
-    runs = [*every_variant(), *(record("b", s, 80 + s, tag="place") for s in (0, 1)),
-            *(record("d", s, 84 + s, tag="place") for s in (0, 1))]
-    frame = controls(runs).set_index("claim")
-    assert frame.loc["d-place > b-place", "our difference"] == pytest.approx(4)
-    assert frame.loc["d-place > b-place", "seeds"] == 2
+def test_controls_are_answered_from_tagged_runs_and_are_silent_where_none_ran(tmp_path):
+    placed = runs("d-place", 84)
+    for one in placed:
+        one["measures"] = {"alignment": {"all": {"explained": 0.5}}}
+    written(tmp_path, [*every_variant(), *runs("b-place", 80), *placed])
+    frame = make_table("controls", tmp_path, "tiny").set_index("claim")
+    row = frame.loc["d-place > b-place"]
+    assert row["our difference"] == pytest.approx(4) and row["verdict"] == "holds"
+    assert row["seeds"] == 2 and row["motion explained by the offsets"] == 50
     assert frame.loc["g > g-label", "verdict"] == "not measured"
 
 
-def test_names_of_controls_give_variant_tag_and_options():
-    assert split_name("d-place-free") == ("d", "place-free") and split_name("d") == ("d", "")
-    assert options("d") == ""
-    assert options("d-free") == "--set train.motion_loss=0.0"
-    assert "--set model.frame_place=0.5" in options("b-place")
-    for name in RUNS:  # every option is a setting that exists, of the right kind
-        given = [item for item in options(name).split() if item != "--set"]
-        config_of("mini", split_name(name)[0], given)
+# Claims: how each kind is decided -----------------------------------------------------------------
+
+
+def decide(kind, names, records, part="all", bench=ROOT / "nowhere"):
+    """What records say of a claim."""
+    return DECIDE[kind](Claim("III", "a claim", kind, names, part=part), by_name(records), bench)
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [
+    (2, "holds"), (0.2, "within noise"), (-2, "does not hold")])
+def test_better(gain, verdict):
+    records = [*runs("b", 60 + gain, noise=NOISE), *runs("a", 60)]
+    ours = decide("better", ("b", "a"), records)
+    assert (ours.verdict, ours.seeds) == (verdict, 2)
+    assert ours.difference == pytest.approx(gain)
+
+
+def test_better_on_some_frames_only():
+    records = [*runs("b", slices={"deteriorated": 50}), *runs("a", slices={"deteriorated": 40})]
+    assert decide("better", ("b", "a"), records).verdict == "within noise"
+    assert decide("better", ("b", "a"), records, "deteriorated").difference == 10
+
+
+@pytest.mark.parametrize(("levels", "verdict", "difference"), [
+    ({"g": 70, "a": 60, "b": 65}, "holds", 5),
+    ({"g": 65.2, "a": 60, "b": 65}, "within noise", 0.2),
+    ({"g": 60, "a": 50, "b": 65}, "does not hold", -5),
+])
+def test_best_is_decided_against_every_rival(levels, verdict, difference):
+    records = [one for name, level in levels.items()
+               for one in runs(name, level, noise=NOISE if name == "g" else None)]
+    ours = decide("best", ("g", "a", "b"), records)
+    assert ours.verdict == verdict and ours.note == "closest rival: b"
+    assert ours.difference == pytest.approx(difference)
+
+
+@pytest.mark.parametrize(("level", "verdict"), [
+    (60.0, "holds"), (60.8, "within noise"), (58.9, "within noise"), (63, "does not hold")])
+def test_alike_is_within_a_point(level, verdict):
+    noise = NOISE / 2
+    records = [*runs("g", noise=noise), *runs("g-r10", 60.1), *runs("g-r30", level)]
+    assert decide("alike", ("g", "g-r10", "g-r30"), records).verdict == verdict
+
+
+def test_alike_shows_the_largest_difference_of_either_sign():
+    records = [*runs("g"), *runs("g-r10", 62), *runs("g-r30", 57)]
+    ours = decide("alike", ("g", "g-r10", "g-r30"), records)
+    assert ours.difference == pytest.approx(3) and ours.note == "largest difference: to g-r30"
+
+
+@pytest.mark.parametrize(("clean", "verdict"), [
+    (70, "holds"), (60, "within noise"), (50, "does not hold")])
+def test_slices(clean, verdict):
+    records = [record("a", seed, slices={"clean": clean}) for seed in (0, 1)]
+    ours = decide("slices", ("a",), records)
+    assert (ours.verdict, ours.difference) == (verdict, clean - 60)
+
+
+@pytest.mark.parametrize(("clean", "verdict"), [
+    (71, "holds"), (78, "within noise"), (90, "does not hold")])
+def test_interaction_compares_two_leads(clean, verdict):
+    """(g) leads by 8 on all frames, and by `clean` - 70 on clean ones."""
+    records = [*runs("g", 68, slices={"clean": clean}), *runs("a", 60, slices={"clean": 70})]
+    ours = decide("interaction", ("g", "a"), records)
+    assert ours.verdict == verdict
+    assert ours.difference == pytest.approx(8.1 - (clean - 70) - 0.1, abs=0.11)
+
+
+@pytest.mark.parametrize("kind", ["better", "interaction"])
+def test_runs_of_other_videos_are_not_compared(kind):
+    records = [*runs("g", counts={"clips": 5}), *runs("a")]
+    with pytest.raises(MSTError, match="tiny-g-seed0 and tiny-a-seed0 cannot be paired"):
+        decide(kind, ("g", "a"), records)
+
+
+@pytest.mark.parametrize(("kind", "names", "note"), [
+    ("better", ("g", "a"), "no seed in common"), ("slices", ("a",), "no seed in common"),
+    ("interaction", ("g", "a"), "no seed in common"), ("best", ("g", "b"), "not every run is"),
+    ("alike", ("g", "b"), "not every run is"), ("grows", ("VI",), "not measured: mst bench"),
+])
+def test_claims_without_their_runs_are_not_measured(kind, names, note):
+    ours = decide(kind, names, runs("g", seeds=(0,)) + runs("c"))
+    assert ours.verdict == "not measured" and note in ours.note and np.isnan(ours.difference)
+
+
+def benched(folder, medians):
+    """The committed record of the bench with these medians in Table VI's rows."""
+    bench = json.loads((ROOT / "results" / "bench" / "paper-cpu.json").read_text())
+    rows = [r for r in bench["experiments"]["instance"]["rows"] if r["table"] == "VI"]
+    for row in rows:
+        row["ms"]["median"] = medians[(row["K"] - 10) // 5]
+    (folder / "paper-cpu.json").write_text(json.dumps(bench))
+    return folder
+
+
+@pytest.mark.parametrize(("medians", "verdict"), [
+    ([1.0, 2.0, 3.0, 4.0, 5.0], "holds"), ([1.0, 2.0, 3.0, 4.0, 3.9], "does not hold")])
+def test_grows_reads_the_bench(tmp_path, medians, verdict):
+    ours = decide("grows", ("VI",), [], bench=benched(tmp_path, medians))
+    assert ours.verdict == verdict and f"{medians[4]}" in ours.note
+
+
+def test_fewer_counts():
+    column = "our M parameters, paper's width"
+    ours = decide("fewer", ("DAlign", "FlowNetS", column), [])
+    assert ours.verdict == "holds"
+    assert ours.note == "M parameters, paper's width: 1.956 against 38.680"
+    assert decide("fewer", ("FlowNetS", "DAlign", column), []).verdict == "does not hold"
+
+
+def test_what_cannot_be_tested_says_why():
+    ours = decide("not testable here", ("nobody has it",), [])
+    assert (ours.verdict, ours.note) == ("not testable here", "nobody has it")
+
+
+# Claims: the paper's ------------------------------------------------------------------------------
+
+
+def test_claims_of_a_table():
+    frame = make_claims(every_variant(), ROOT / "nowhere", ["III"]).set_index("claim")
+    assert set(frame["table"]) == {"III"} and set(frame["verdict"]) == {"holds"}
+    steps = {"b > a": 2, "c > a": 4, "c > b": 2, "d > b": 4, "e > c": 4, "f > d": 4, "f > e": 2,
+             "g > f": 2, "all four parts together: g > a": 12}
+    for text, gain in steps.items():
+        (row,) = [r for claim, r in frame.iterrows() if claim.endswith(text)
+                  and r["frames"] == "all" and claim[-5:] == text[-5:]][-1:]
+        assert row["our difference"] == pytest.approx(gain)
+    assert "bootstrap 95 %" in frame.attrs["caption"] and "14 holds" in frame.attrs["caption"]
+
+
+def test_claims_of_all_tables_are_counted_in_the_caption(full):
+    frame = make_table("claims", full, "tiny")
+    assert len(frame) == len(CLAIMS)
+    counts = frame["verdict"].value_counts()
+    for verdict, number in counts.items():
+        assert f"{number} {verdict}" in frame.attrs["caption"]
+    assert counts["not measured"] == 2  # run times, of the bench
+
+
+def test_every_run_of_a_claim_is_in_the_catalogue_and_every_table_has_a_claim():
+    named = {name for claim in CLAIMS for name in claim.runs
+             if claim.kind in ("better", "best", "alike", "slices", "interaction")}
+    assert named <= set(CATALOGUE)
+    assert {claim.table for claim in CLAIMS} >= set(PAPER_TABLES)
+    assert {claim.kind for claim in CLAIMS} == set(DECIDE)
+    for claim in CLAIMS:  # a table reads every run that its claims are about
+        if claim.kind in ("better", "best", "alike", "slices", "interaction"):
+            assert set(claim.runs) <= set(needs(f"table_{claim.table}"))
+
+
+def paper_numbers(table, part="all"):
+    """The paper's mAP by the name of our run, from one of its tables."""
+    rows = PAPER[table]
+    if table == "VIII":
+        return {row["variant"]: row[part] for row in rows}
+    names = {
+        "I": lambda row: run_of_row(row), "II": lambda row: f"{NAMES_II[row['method']]}-uav",
+        "III": lambda row: row["variant"], "V": lambda row: row["variant"],
+        "IV": lambda row: {"Ours-F": "g-flow", "Ours-D": "g"}.get(row["module"]),
+        "VI": lambda row: {10: "g-k2", 15: "g-k4", 20: "g", 25: "g-k7", 30: "g-k8"}[row["K"]],
+        "VII": lambda row: {20: "g"}.get(row["r_percent"], f"g-r{row['r_percent']}"),
+        "IX": lambda row: {"ref": "g-ref", "all": "g"}[row["query"]],
+    }[table]
+    return {names(row): row["mAP"] for row in rows if names(row)}
+
+
+def paper_difference(claim):
+    """What the paper's own tables say of a claim, in points of mAP."""
+    if claim.kind == "slices":
+        (name,) = claim.runs
+        return paper_numbers("VIII", "clean")[name] - paper_numbers("VIII")[name]
+    if claim.kind == "interaction":
+        leads = [paper_numbers("VIII", part) for part in ("all", "clean")]
+        return np.subtract(*[lead[claim.runs[0]] - lead[claim.runs[1]] for lead in leads])
+    first, *others = (paper_numbers(claim.table, claim.part)[name] for name in claim.runs)
+    return first - max(others)
+
+
+@pytest.mark.parametrize("claim", [c for c in CLAIMS if c.kind in (
+    "better", "best", "slices", "interaction") and c.part != "deteriorated"],
+    ids=lambda claim: f"{claim.table}: {claim.text}")
+def test_the_papers_difference_is_that_of_its_own_table(claim):
+    difference = paper_difference(claim)
+    assert difference > 0  # else the paper would not claim it
+    if claim.paper is not None or claim.kind != "best":
+        assert claim.paper == pytest.approx(difference)
+
+
+def test_claims_without_a_difference_hold_in_the_papers_own_numbers():
+    shares = [row["mAP"] for row in PAPER["VII"]]
+    assert max(abs(value - shares[1]) for value in shares) <= 1  # the only claim of kind alike
+    for table in ("VI", "VII"):
+        times = [row["runtime_ms"] for row in PAPER[table]]
+        assert times == sorted(times)
+    flow, dalign = PAPER["IV"][:2]
+    assert dalign["params_M"] < flow["params_M"] and dalign["gflops"] < flow["gflops"]
+    silent = [c for c in CLAIMS if c.kind in ("alike", "grows", "fewer")
+              or c.part == "deteriorated"]
+    assert len(silent) == 10 and not [claim for claim in silent if claim.paper is not None]
+
+
+def test_differences_to_detectors_that_are_not_here():
+    rows = {row["method"]: row["mAP"] for row in PAPER["I"] if row["backbone"] != "ResNeXt-101"}
+    absent = [c for c in CLAIMS if c.kind == "not testable here" and c.paper is not None]
+    assert len(absent) == 5
+    for claim in absent:
+        rival = claim.text.split()[-1]
+        assert claim.paper == pytest.approx(rows["Ours"] - rows[rival])

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from mstlib.cli.options import Profile, Results, literal, pairs
-from mstlib.config import MSTError
 
 
 def reproduce(

@@ -86,7 +86,7 @@ def evaluate(
                 "device": device or ("auto" if data else "cpu")}
         figures = _rescored(detections, place, split, wanted, link, asked) if detections else \
             _evaluated(checkpoint, link, how | {"save": save, "jobs": jobs})
-        runs = [_record(run, wanted[0], "-".join(filter(None, [tag, name])), checkpoint,
+        runs = [_record(run, wanted[0], tag, name, checkpoint,
                         detections and _saving(run, data, detections))
                 for name, run in figures.items() if run]  # none: one of several processes
     for run in runs:
@@ -138,10 +138,12 @@ def _saving(run: dict, data: str | None, detections: Path) -> str:
                        "--save", str(detections)])
 
 
-def _record(run: dict, protocol: str, tag: str, checkpoint: Path | None, made: str | None) -> dict:
+def _record(run: dict, protocol: str, tag: str, link: str, checkpoint: Path | None,
+            made: str | None) -> dict:
     """A run record where it is known whose figures they are, else the figures as they are.
 
-    made: the command that made the detections, if it was another one.
+    link: what linked the detections, ends the tag. made: the command that made the detections, if
+    it was another one.
     """
     if "config" not in run:
         return run
@@ -150,7 +152,8 @@ def _record(run: dict, protocol: str, tag: str, checkpoint: Path | None, made: s
     training = summary_of(checkpoint) if checkpoint else {}
     minivid = run["config"]["data"]["name"] == run["dataset"]
     lines = [*training.get("recipe", []), *([made] if made else []), this_command()]
-    return record_of(run, protocol, tag or ("" if minivid else run["dataset"]), lines, training)
+    tag = tag or ("" if minivid else run["dataset"])
+    return record_of(run, protocol, "-".join(filter(None, [tag, link])), lines, training)
 
 
 def _id(run: dict) -> str:

@@ -153,8 +153,9 @@ def info() -> None:
 
 app.add_typer(cli_data.app, name="data")
 for command in (cli_evaluate.evaluate, cli_detect.detect, cli_batch.reproduce, cli_batch.table,
-                cli_batch.figure, cli_batch.check, cli_batch.notebook, cli_batch.notebooks, cli_batch.picture,
-                cli_batch.cost, cli_bench.bench, cli_batch.compare, cli_batch.index):
+                cli_batch.figure, cli_batch.check, cli_batch.notebook, cli_batch.notebooks,
+                cli_batch.picture, cli_batch.cost, cli_bench.bench, cli_batch.compare,
+                cli_batch.index):
     app.command()(command)
 app.command(name="import")(cli_import.import_weights)
 

@@ -17,7 +17,8 @@ from mstlib.profiles import WARM, get_config
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the whole run.")]
 Settings = Annotated[list[str] | None, typer.Option(
     "--set", metavar="NAME=VALUE", help="Change a setting, such as train.lr=0.01; repeatable.")]
-Profile = Annotated[str, typer.Option(help="Scale: tiny (seconds), mini (the benchmark), midi (on a GPU) or paper.")]
+Profile = Annotated[str, typer.Option(
+    help="Scale: tiny (seconds), mini (the benchmark), midi (on a GPU) or paper.")]
 Results = Annotated[Path, typer.Option(help="Folder that holds runs/, tables/ and checkpoints/.")]
 Data = Annotated[str | None, typer.Option(
     metavar="[FORMAT:]PATH", help="Folder of a data set, such as davis:DAVIS  [default: MiniVID]")]

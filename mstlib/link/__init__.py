@@ -8,7 +8,8 @@ Seq-NMS (Han et al. 2016) and BLR, box linking with relations (RDN, Deng et al. 
 `found` is a clip as `mstlib.evaluation.columns.ClipDetections`; so is the result, which leaves the
 input alone: the detections that are kept, frame by frame in their order, with new scores in 0..1.
 Frames are neighbours if they follow each other: no link leads across a frame without detections,
-so none across one that could not be read. Classes never meet. Deterministic, ties included.
+so none across one that could not be read. Classes never meet. Deterministic, ties included:
+DEVIATIONS.md 32.
 
 In the order of reading: overlap.py (who overlaps whom), paths.py (the best path, again and again),
 seqnms.py, blr.py and tubelet.py (the three, a page each), link.py (the door).

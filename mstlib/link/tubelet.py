@@ -4,7 +4,7 @@ As in T-CNN tubelets start at the best detections and are followed both ways in 
 positive or negative by the k-th best score in it; scores of positives are mapped to [0.5, 1] and
 those of all else to [0, 0.5]. Where T-CNN tracks and then moves each box to the best detection that
 overlaps it by 0.5 ("spatial max-pooling"), a step here leads to that detection directly; where it
-learns a classifier of the statistic, a threshold stands. Nothing is removed.
+learns a classifier of the statistic, a threshold stands. Nothing is removed. DEVIATIONS.md 34.
 """
 
 import numpy as np

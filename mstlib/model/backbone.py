@@ -11,10 +11,9 @@ from collections.abc import Callable
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from mstlib.config import ModelConfig
+from mstlib.config import ModelConfig, MSTError
 from mstlib.model.resnet import resnet_backbone, timm_backbone
 from mstlib.model.stages import Backbone, dilate
-
 
 GROUPS = 4  # of a 3x3 convolution of `minix`; 32 in ResNeXt-101 (Sec. IV-B)
 
@@ -34,7 +33,11 @@ def freeze_batch_norms(module: nn.Module) -> None:
 
 def grouped_stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
     """As `residual_stage`, of ResNeXt's bottlenecks (1x1, 3x3 in groups, 1x1), three for each basic
-    block: four fifths of its parameters."""
+    block: four fifths of its parameters (DEVIATIONS.md 31). MSTError unless the groups share
+    `outputs` evenly."""
+    if outputs % GROUPS:
+        raise MSTError(f"backbone minix: model.widths after the first must be multiples of {GROUPS}"
+                       f", got {outputs}")
     planes = outputs // Bottleneck.expansion
     shape = {"groups": GROUPS, "base_width": 64}  # 64: the 3x3 has as many channels as the output
     shortcut = nn.Sequential(

@@ -6,8 +6,9 @@ level -> head. Windows are (B, L, ...) with the REFERENCE FIRST; detections are 
 Notebook 07 walks through it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from mstlib.data.clip import Detections, sample_supports
 from mstlib.model.attention import Supports
 from mstlib.model.backbone import build_backbone
 from mstlib.model.dalign import DAlign
-from mstlib.model.flow import FlowAlign
+from mstlib.model.flow import FlowAlign, carry
 from mstlib.model.frame import FrameLevel
 from mstlib.model.instance import InstanceLevel
 from mstlib.model.proposal import ProposalLevel
@@ -108,9 +109,16 @@ class MST(nn.Module):
         """The conv4 maps of uint8 images as `c4` gives them."""
         return self.dalign.carry(maps, self.normalised(images)) if self.carries else maps
 
+    def carrier(self) -> Callable[[Tensor, Tensor], Tensor] | None:
+        """`carry` for maps that were kept, None if they carry nothing. It holds no part of the
+        model, which may move to a GPU while the loader, or a process of its own, reads them."""
+        if not self.carries:
+            return None
+        return partial(carry_images, self.mean.clone(), self.std.clone(), self.backbone.stride)
+
     def normalised(self, images: Tensor) -> Tensor:
         """uint8 images as the backbone reads them."""
-        return (images.float() / 255 - self.mean) / self.std
+        return normalised(images, self.mean, self.std)
 
     def forward(self, windows: Tensor, trace: bool = False) -> tuple[list[Detections], list[Trace]]:
         """Images (B, L, 3, H, W) uint8, reference first -> detections (and traces) of B
@@ -236,6 +244,16 @@ class MST(nn.Module):
         shares = logits.softmax(-1).split([len(b) for b in boxes])
         return [Detections(b, s, c, rows_of(s, c, share))
                 for b, s, c, share in zip(*found, shares, strict=True)]
+
+
+def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """uint8 images (n, 3, H, W) by mean and standard deviation (3, 1, 1) of pixels in 0..1."""
+    return (images.float() / 255 - mean) / std
+
+
+def carry_images(mean: Tensor, std: Tensor, stride: int, maps: Tensor, images: Tensor) -> Tensor:
+    """As `MST.carry`, of a model whose maps carry their images."""
+    return carry(maps, normalised(images, mean, std), stride)
 
 
 def rows_of(scores: Tensor, labels: Tensor, shares: Tensor) -> Tensor:

@@ -128,7 +128,8 @@ class Engine:
         self.model, self.mode, self.batch = speed_up(model.eval()), mode, batch
         self.cast = autocast(model.mean.device, precision)
         on = model.levels
-        depends = on.dalign or (on.frame and model.uses_supports)
+        whole = on.frame and not hasattr(model.frame, "ask")  # knows windows of maps only
+        depends = on.dalign or whole or (on.frame and model.uses_supports)
         self.whole = mode == "exact" and depends           # every stage again for each reference
         self.twice = on.frame and mode != "causal"         # a reference's window is not its entry's
         self.settles = not self.whole and (model.uses_supports or not self.twice)

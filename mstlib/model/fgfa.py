@@ -3,7 +3,7 @@
 FlowNetS warps the support frames' conv4 maps to the reference (`mstlib.model.flow`). Each cell of
 the reference then becomes a weighted mean over the frames of what lies at its own place, weighted
 by how alike the frames' embeddings are there. No cell asks another one, unlike the frame level of
-MST (Eq. 5), which is what alignment is for.
+MST (Eq. 5), which is what alignment is for. What is unstated: DEVIATIONS.md 29.
 """
 
 import torch

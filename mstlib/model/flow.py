@@ -26,6 +26,12 @@ class Pictures:
     as_reference: Tensor
 
 
+def carry(maps: Tensor, images: Tensor, stride: int) -> Tensor:
+    """As `FlowAlign.carry`, without a model."""
+    pixels = F.pixel_unshuffle(halved(images, stride), stride // 2)
+    return torch.cat([maps, pixels.to(maps.dtype)], dim=1)
+
+
 class FlowAlign(nn.Module):
     """Align every frame of a window to its reference by optical flow; `DAlign`'s interface."""
 
@@ -37,8 +43,7 @@ class FlowAlign(nn.Module):
     def carry(self, maps: Tensor, images: Tensor) -> Tensor:
         """conv4 maps (n, C, h, w) with the pixels of their normalised images (n, 3, H, W) behind
         them: (n, C + 3 (stride/2)^2, h, w)."""
-        pixels = F.pixel_unshuffle(halved(images, self.stride), self.stride // 2)
-        return torch.cat([maps, pixels.to(maps.dtype)], dim=1)
+        return carry(maps, images, self.stride)
 
     def halves(self, carried: Tensor) -> Pictures:
         """The two things that carried maps (n, C + ., h, w) hold."""

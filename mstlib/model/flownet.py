@@ -101,11 +101,13 @@ def flow_of_halves(net: nn.Module, reference: Tensor, support: Tensor, stride: i
 
 def warp(maps: Tensor, flow: Tensor) -> Tensor:
     """Maps (B, C, h, w) read at p + flow(p), bilinear; flow (B, 2, h, w), (x, y) in cells. Places
-    outside the map take its border."""
+    outside the map take its border. In float32 at least: bfloat16 has no room for the fractions of
+    a place."""
     h, w = maps.shape[-2:]
+    flow = flow.to(torch.promote_types(maps.dtype, torch.float32))
     y, x = torch.meshgrid(torch.arange(h, device=maps.device),
                           torch.arange(w, device=maps.device), indexing="ij")
-    at = torch.stack([x, y]).to(maps) + flow                           # (B, 2, h, w)
+    at = torch.stack([x, y]).to(flow) + flow                           # (B, 2, h, w)
     grid = (2 * at + 1) / at.new_tensor([w, h])[:, None, None] - 1     # cell centres
-    return F.grid_sample(maps, grid.permute(0, 2, 3, 1), padding_mode="border",
-                         align_corners=False)
+    return F.grid_sample(maps.to(grid.dtype), grid.permute(0, 2, 3, 1), padding_mode="border",
+                         align_corners=False).to(maps.dtype)

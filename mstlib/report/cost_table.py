@@ -15,8 +15,8 @@ from mstlib.model.detector import ALIGNMENTS, build_model
 from mstlib.model.flow import FlowAlign
 from mstlib.profiles import get_config
 
-# Images (H, W) whose alignment is counted. The paper's numbers are those of 256 x 256 pixels seen by
-# either module, and flow sees halved images.
+# Images (H, W) whose alignment is counted. The paper's numbers are those of 256 x 256 pixels as
+# either module sees them, and flow sees halved images.
 FULL, MINI = {"flow": (512, 512), "dalign": (256, 256)}, (128, 128)
 UNTIMED = "not measured: mst bench --profile paper --only instance"
 

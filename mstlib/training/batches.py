@@ -131,7 +131,7 @@ def map_window(clips: Sequence[Clip], maps: Tensor, starts: Sequence[int], size:
                carry: Carry | None, pick: Pick) -> Window:
     """A window of kept conv4 maps; maps (2, clips * T, C, h, w) holds plain and flipped frames.
 
-    carry: `MST.carry` of a model whose maps carry their images, else None.
+    carry: `MST.carrier()` of the model.
     """
     n, frames, flip = pick
     rows = maps[int(flip), [starts[n] + t for t in frames]].float()    # (L, C, h, w)

@@ -30,9 +30,9 @@ def clips_of(config: Config, split: str, root: Path | None = None, skip_bad: boo
              ) -> Dataset:
     """A split of the configuration's data set, frames at the configuration's size.
 
-    root: the data set's folder (of one that is generated: the cache, None for the usual one). skip_bad and errors
-    are those of `load_minivid` and `open_dataset`; MSTError where a folder is needed and none is
-    given.
+    root: the data set's folder (of one that is generated: the cache, None for the usual one).
+    skip_bad and errors are those of `load_minivid` and `open_dataset`; MSTError where a folder is
+    needed and none is given.
     """
     source = config.source
     if source.format == "minivid":

@@ -154,9 +154,9 @@ def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path |
     """Train the variant `config.levels` from the detector `init`, a training state (.pt) or
     exported weights (.safetensors).
 
-    With train.frozen = 4, conv1-4 stays as it is; on generated data its maps are then computed once and
-    kept beside `init` (those of a large data set would not fit). Where nothing is loaded, neither
-    `init` nor backbone weights, nothing is frozen and batch norms learn too.
+    With train.frozen = 4, conv1-4 stays as it is; on generated data its maps are then computed once
+    and kept beside `init` (those of a large data set would not fit). Where nothing is loaded,
+    neither `init` nor backbone weights, nothing is frozen and batch norms learn too.
     """
     model, recipe = build_model(config, seed).train(), config.train
     warn_without_ids(model, clips)
@@ -165,8 +165,7 @@ def train_variant(config: Config, clips: Sequence[Clip], seed: int, init: Path |
     if init and recipe.frozen >= 4 and config.generated:
         where = init.with_name(f"{init.stem}-{digest(model.backbone.state_dict())}.conv4.npy")
         maps, size = kept_maps(model, clips, where), tuple(clips[0].frame(0).shape[-2:])
-        read = partial(map_window, clips, maps, first_rows(clips), size,
-                       model.carry if model.carries else None)
+        read = partial(map_window, clips, maps, first_rows(clips), size, model.carrier())
     supports = recipe.supports if config.levels.temporal else 0
     feed = replace(feed_of(config, clips, recipe, supports, seed, read, how), sample=model.sample)
     return fit(model, feed, out, f"{config.profile} training, seed {seed}", how)
