@@ -53,7 +53,7 @@ SETTINGS: dict[str, Settings] = {
     "flow": {"model.align": "flow"},
     "ref": {"model.frame_query": "ref"},
     "x": {"model.backbone": "minix"},
-    # Many small objects: more proposals, smaller anchors, all else as the profile: DEVIATIONS.md 35.
+    # Many small objects: more proposals, smaller anchors; DEVIATIONS.md 35.
     "uav": {
         "source.format": "miniuav", "data.name": "miniuav-v1", "data.train_clips": 30,
         "data.train_length": 160, "data.test_clips": 20, "data.test_length": 48,
