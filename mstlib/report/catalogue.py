@@ -87,11 +87,11 @@ def build() -> list[Run]:
     return [
         *(trained(v, table="III", seeds=FIVE, shipped=True) for v in VARIANTS),
         *(trained(v, table="I", shipped=True) for v in ("fgfa", "selsa", "rdn")),
-        *(trained(v, table="V", shipped=v in "hl") for v in MEGA_VARIANTS),
+        *(trained(v, table="V", shipped=v == "h") for v in MEGA_VARIANTS),
         *(trained(v, "x", "I", shipped=v == "g") for v in ("rdn", "h", "g")),
         *(Run(v, link, "I", of=v, link=link) for v in LINKED for link in links_of(v)),
         *(trained(v, "uav", "II", shipped=v in "ag") for v in ("a", "fgfa", "rdn", "h", "g")),
-        trained("g", "flow", "IV", shipped=True),
+        trained("g", "flow", "IV"),
         *(Run("g", f"k{k}", "VI", of="g", test={"model.instance_k": k}) for k in KS),
         *(Run("g", f"r{percent(r)}", "VII", of="g", test={"model.instance_r": r}) for r in RS),
         trained("g", "ref", "IX"),

@@ -62,7 +62,8 @@ def _failures(missing: Sequence[Path], work: Path) -> Section:
     lines = [f"{path.stem}: {last}" for path in sorted((work / "logs").glob("*.log"))
              if (last := _error_of(path))]
     said = "; ".join(lines) or "no log says why: see the messages of the batch"
-    return ("Failures", f"{len(missing)} files were not made. {said}.", rows, "")
+    what = "1 file was" if len(missing) == 1 else f"{len(missing)} files were"
+    return ("Failures", f"{what} not made. {said}.", rows, "")
 
 
 def _error_of(log: Path) -> str:
@@ -129,11 +130,10 @@ def _html_table(rows: list[list[str]]) -> str:
 
 def _markdown_section(section: Section) -> str:
     title, text, rows, picture = section
-    if text.startswith("["):
-        text = f"{text}({text[1:-1]})"
+    text = f"{text}({text[1:-1]})" if text.startswith("[") else text.replace("<", "&lt;")
     table = []
     if rows:
-        cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+        cells = [[c.replace("|", "\\|").replace("<", "&lt;") for c in row] for row in rows]
         rule = ["---"] * len(rows[0])
         table = ["\n".join("| " + " | ".join(row) + " |" for row in [cells[0], rule, *cells[1:]])]
     shown = [f"![{title}]({picture})"] if picture else []
