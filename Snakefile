@@ -357,6 +357,7 @@ rule table_notebook:
     resources:
         mem_mb=2000,
         runtime=30,
+        kernels=1,  # two that start at once may pick the same port
     shell:
         "mst notebook {input.notebook} {output} --parameter table={params.name}"
         " --parameter profile={PROFILE} --parameter results={OURS} > {log} 2>&1"

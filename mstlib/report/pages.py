@@ -62,8 +62,7 @@ def _failures(missing: Sequence[Path], work: Path) -> Section:
     lines = [f"{path.stem}: {last}" for path in sorted((work / "logs").glob("*.log"))
              if (last := _error_of(path))]
     said = "; ".join(lines) or "no log says why: see the messages of the batch"
-    what = "1 file was" if len(missing) == 1 else f"{len(missing)} files were"
-    return ("Failures", f"{what} not made. {said}.", rows, "")
+    return ("Failures", f"{len(missing)} files were not made. {said}.", rows, "")
 
 
 def _error_of(log: Path) -> str:
