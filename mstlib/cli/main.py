@@ -101,7 +101,8 @@ def pretrain(
 
 @app.command()
 def train(
-    variant: Annotated[str, typer.Option(help="Column of Table III, a to g.")] = "g",
+    variant: Annotated[str, typer.Option(
+        help="Of Table III, a to g; of Table V, h to l; or fgfa, selsa, rdn.")] = "g",
     profile: Profile = "mini", seed: Seed = 0, data: Data = None,
     init: Annotated[Path | None, typer.Option(
         help="Detector to start from, .pt or .safetensors; without it from nothing.")] = None,
@@ -113,7 +114,7 @@ def train(
     workers: Workers = None, skip_bad: SkipBad = False, tensorboard: TensorBoard = None,
     device: Device = None,
 ) -> None:
-    """Train a variant of Table III and export its weights.
+    """Train a variant of Table III, or another detector, and export its weights.
 
     A training state that is already at --out is gone on from. Several GPUs: docs/training.md.
 

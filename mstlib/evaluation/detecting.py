@@ -6,6 +6,9 @@ from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from mstlib.config import MSTError
 from mstlib.data.clip import Detections
 from mstlib.data.dataset import BadFile, Dataset
@@ -14,24 +17,28 @@ from mstlib.evaluation.columns import ClipDetections, flatten
 from mstlib.evaluation.detections import Index, shards, start_folder, write_shards
 from mstlib.model.detector import MST
 from mstlib.progress import progress
-from mstlib.stream import detect_clip
+from mstlib.stream import find_clip
 
 
-def detections_of(model: MST, dataset: Dataset, numbers: Sequence[int], skip_bad: bool, text: str
+def detections_of(model: MST, dataset: Dataset, numbers: Sequence[int], skip_bad: bool, text: str,
+                  proposals: list[list[Tensor]] | None = None
                   ) -> Iterator[tuple[int, ClipDetections]]:
     """(number, detections in pixels of the frame as it is on disk) of clips, one after the other.
 
-    MSTError at a frame that cannot be read, unless skip_bad.
+    proposals: receives those of every frame of each clip, (n, 4) in the model's pixels. MSTError at
+    a frame that cannot be read, unless skip_bad.
     """
     source = model.config.source
     for n in numbers if this_process()[0] else progress(numbers, text):
         clip = Sized(dataset[n], source.short_side, source.long_side)
         try:
-            frames = detect_clip(model, clip, model.config.test, skip_bad)
+            found = list(find_clip(model, clip, model.config.test, skip_bad))
         except BadFile as error:
             raise MSTError(f"{error}; or leave out what cannot be read: --skip-bad") from error
-        frames = [d and Detections(d.boxes / clip.scale(t), d.scores, d.labels)
-                  for t, d in enumerate(frames)]
+        if proposals is not None:
+            proposals.append([f.proposals if f else torch.zeros(0, 4) for f in found])
+        frames = [f and Detections(f.detections.boxes / clip.scale(t), f.detections.scores,
+                                   f.detections.labels) for t, f in enumerate(found)]
         yield n, flatten(frames, f"detections, clip {clip.name}", len(dataset.classes))
 
 

@@ -19,12 +19,15 @@ from mstlib.model.detector import MST
 from mstlib.stream import propose_clip
 
 
-def measures(model: MST, clips: Sequence[Clip], truth: list[list], every: int = 3) -> dict:
+def measures(model: MST, clips: Sequence[Clip], truth: list[list],
+             proposals: list[list[Tensor]] | None = None, every: int = 3) -> dict:
     """What the parts do inside: RPN recall by slice, and DAlign's offsets against the true motion.
 
-    Recall counts on all clips, alignment on every third.
+    Recall counts on all clips, alignment on every third. proposals: of each frame of each clip,
+    where they are known already.
     """
-    proposals = [propose_clip(model, clip, model.config.test) for clip in clips]
+    if proposals is None:
+        proposals = [propose_clip(model, clip, model.config.test) for clip in clips]
     recall = {name: proposal_recall(proposals, truth, frames=mask)
               for name, mask in slice_masks(truth).items()}
     recall = {name: None if math.isnan(r) else round(r, 4) for name, r in recall.items()}
