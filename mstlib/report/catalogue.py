@@ -88,7 +88,7 @@ def build() -> list[Run]:
         *(trained(v, table="III", seeds=FIVE, shipped=True) for v in VARIANTS),
         *(trained(v, table="I", shipped=True) for v in ("fgfa", "selsa", "rdn")),
         *(trained(v, table="V", shipped=v == "h") for v in MEGA_VARIANTS),
-        *(trained(v, "x", "I", shipped=v == "g") for v in ("rdn", "h", "g")),
+        *(trained(v, "x", "I", shipped=v == "g") for v in ("a", "rdn", "h", "g")),
         *(Run(v, link, "I", of=v, link=link) for v in LINKED for link in links_of(v)),
         *(trained(v, "uav", "II", shipped=v in "ag") for v in ("a", "fgfa", "rdn", "h", "g")),
         trained("g", "flow", "IV"),
@@ -143,7 +143,7 @@ def select(profile: str, runs: object = "", tables: object = "", seeds: object =
 
     runs: names; tables: as I or V, all that they read unless `runs` says which; seeds: whole
     numbers; each as a list or as text with commas. Unless told it is all at `mini`, Table III at
-    other profiles. MSTError for an unknown name.
+    other profiles. MSTError for an unknown name or seed.
     """
     names, tables, seeds = (items(of) for of in (runs, tables, seeds))
     for name in names:
@@ -155,9 +155,11 @@ def select(profile: str, runs: object = "", tables: object = "", seeds: object =
     names = asked or list(CATALOGUE if profile == "mini" else VARIANTS)
     names += [CATALOGUE[name].of for name in names if CATALOGUE[name].of]  # whose weights they use
     runs = {name: limited(run, seeds) for name, run in CATALOGUE.items() if name in names}
-    if not any(run.seeds for run in runs.values()):
-        raise MSTError(f"no run that is asked for has a seed {' or '.join(seeds)}; seeds are whole "
-                       f"numbers from 0, {FIVE.stop - 1} at most")
+    known = {str(seed) for run in runs.values() for seed in run.seeds}
+    for seed in seeds:
+        if seed not in known:
+            raise MSTError(f"no run that is asked for has a seed '{seed}'; seeds are 0 to "
+                           f"{max(CATALOGUE[name].seeds[-1] for name in runs)}")
     return runs
 
 

@@ -108,7 +108,8 @@ def table_i(runs: Runs, others: Runs, data: str, bench: Path) -> list[dict]:
     rows = [dict(row) for row in TABLES["I"]]
     there = {run_of_row(row) for row in rows}
     names = {"a": "Faster R-CNN"} | {name: method for method, name in NAMES_I.items()}
-    more = [{"method": "Faster R-CNN", "run": "a"}, {"method": "RDN, base stage", "run": "c"}]
+    more = [{"method": "Faster R-CNN", "run": "a"}, {"method": "Faster R-CNN", "run": "a-x"},
+            {"method": "RDN, base stage", "run": "c"}]
     more += [{"method": f"{names[v]} + {text}", "run": f"{v}-{link}"} for v in names
              for text, link in LINK_NAMES.items() if link in links_of(v)]
     rows += [row for row in more if row["run"] not in there]
