@@ -48,10 +48,10 @@ from mstlib.model.frame import FrameLevel
 from mstlib.paper import TABLES
 from mstlib.report.batch import ROOT
 from mstlib.report.catalogue import needs, table_name
+from mstlib.report.cells import by_name
 from mstlib.report.charts import forest_chart, seed_chart
 from mstlib.report.results import make_claims, make_table, read_runs
 from mstlib.report.stats import compare, mean_and_sd, slice_map
-from mstlib.report.tables import by_name
 from mstlib.show import figure_output, table_output
 
 folder, bench = ROOT / results, ROOT / "results" / "bench"

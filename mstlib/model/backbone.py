@@ -8,7 +8,7 @@ of `mstlib.model.backbone_weights`. Notebook 01 walks through it.
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from mstlib.config import ModelConfig, MSTError
@@ -21,6 +21,11 @@ GROUPS = 4  # of a 3x3 convolution of `minix`; 32 in ResNeXt-101 (Sec. IV-B)
 def stride_of(config: ModelConfig) -> int:
     """Pixels between the cells of the conv4 and conv5 maps: 16 (Sec. IV-B), at `mini` 8."""
     return MiniBackbone.stride if config.backbone in MINI else Backbone.stride
+
+
+def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """uint8 images (n, 3, H, W) by mean and standard deviation (3, 1, 1) of pixels in 0..1."""
+    return (images.float() / 255 - mean) / std
 
 
 def freeze_batch_norms(module: nn.Module) -> None:

@@ -7,7 +7,6 @@ Notebook 07 walks through it.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -20,35 +19,19 @@ from torchvision.ops import roi_align
 from mstlib.config import Config, Levels
 from mstlib.data.clip import Detections, sample_supports
 from mstlib.model.attention import Supports
-from mstlib.model.backbone import build_backbone
+from mstlib.model.backbone import build_backbone, normalised
 from mstlib.model.dalign import DAlign
-from mstlib.model.flow import FlowAlign, carry
+from mstlib.model.flow import FlowAlign, carry_images
 from mstlib.model.frame import FrameLevel
 from mstlib.model.instance import InstanceLevel
 from mstlib.model.proposal import ProposalLevel
+from mstlib.model.rois import Proposals, rows_of
 from mstlib.model.rpn import RPN
 from mstlib.model.trace import Trace, fill_traces
 
 ALIGNMENTS = {"dalign": DAlign, "flow": FlowAlign}
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # scale of the box deltas, as in Faster R-CNN
 FOREGROUND = 0.25  # share of sampled RoIs that are objects (Faster R-CNN)
-
-
-@dataclass
-class Proposals:
-    """RoIs of one window: the reference's (N, .) and the supports' (M, .), features, boxes, ids.
-
-    counts: how many of the supports each frame has, in their order: best first in a frame.
-    """
-
-    a: Tensor
-    boxes: Tensor
-    objectness: Tensor
-    ids: Tensor | None
-    s: Tensor
-    support_boxes: Tensor
-    support_ids: Tensor | None
-    counts: list[int] = field(default_factory=list)
 
 
 class MST(nn.Module):
@@ -244,22 +227,6 @@ class MST(nn.Module):
         shares = logits.softmax(-1).split([len(b) for b in boxes])
         return [Detections(b, s, c, rows_of(s, c, share))
                 for b, s, c, share in zip(*found, shares, strict=True)]
-
-
-def normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 images (n, 3, H, W) by mean and standard deviation (3, 1, 1) of pixels in 0..1."""
-    return (images.float() / 255 - mean) / std
-
-
-def carry_images(mean: Tensor, std: Tensor, stride: int, maps: Tensor, images: Tensor) -> Tensor:
-    """As `MST.carry`, of a model whose maps carry their images."""
-    return carry(maps, normalised(images, mean, std), stride)
-
-
-def rows_of(scores: Tensor, labels: Tensor, shares: Tensor) -> Tensor:
-    """Which proposal each detection (D,), (D,) was made of, (D,): the one whose share of that class
-    is its score; shares (N, classes + 1)."""
-    return (shares[:, labels] - scores).abs().argmin(0) if len(shares) else labels
 
 
 def build_model(config: Config, generator_seed: int = 0) -> MST:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mstlib.config import ModelConfig
-from mstlib.model.backbone import stride_of
+from mstlib.model.backbone import normalised, stride_of
 from mstlib.model.flownet import FlowNetS, flow_of_halves, halved, warp
 
 
@@ -30,6 +30,11 @@ def carry(maps: Tensor, images: Tensor, stride: int) -> Tensor:
     """As `FlowAlign.carry`, without a model."""
     pixels = F.pixel_unshuffle(halved(images, stride), stride // 2)
     return torch.cat([maps, pixels.to(maps.dtype)], dim=1)
+
+
+def carry_images(mean: Tensor, std: Tensor, stride: int, maps: Tensor, images: Tensor) -> Tensor:
+    """As `MST.carry`, of a model whose maps carry their images."""
+    return carry(maps, normalised(images, mean, std), stride)
 
 
 class FlowAlign(nn.Module):

@@ -14,7 +14,8 @@ from torchvision.models.detection.roi_heads import fastrcnn_loss
 from torchvision.ops import box_iou
 
 from mstlib.data.clip import Target
-from mstlib.model.detector import MST, Proposals
+from mstlib.model.detector import MST
+from mstlib.model.rois import Proposals
 from mstlib.model.rpn import leave_out
 
 SAME_OBJECT = 0.5  # IoU at which a proposal takes an object's track id (Sec. IV-C)

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from mstlib.config import Config, ModelConfig, MSTError, TestConfig
 from mstlib.data.clip import sample_roles
 from mstlib.model.attention import Relation
-from mstlib.model.detector import MST, Proposals
+from mstlib.model.detector import MST
 from mstlib.model.engine import Found
 from mstlib.model.mega_walk import Read, Walk
 from mstlib.model.rdn import Pool, lead_count, leading
+from mstlib.model.rois import Proposals
 
 # ---- the level ---------------------------------------------------------------------------------
 

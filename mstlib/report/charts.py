@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from mstlib.data.clip import DETERIORATIONS
+from mstlib.report.cells import by_name
 from mstlib.report.stats import slice_map
-from mstlib.report.tables import by_name
 from mstlib.show import DPI
 
 if TYPE_CHECKING:  # matplotlib and pandas are imported where they are used

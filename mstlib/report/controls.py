@@ -8,8 +8,8 @@ more controls take a taught loss away, or put the paper's literal rule in.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from mstlib.report.cells import by_name
 from mstlib.report.stats import compare, mean_and_sd
-from mstlib.report.tables import by_name
 
 
 class Question(NamedTuple):

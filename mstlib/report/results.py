@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from mstlib.config import DETECTORS, MSTError, config_from_dict
 from mstlib.fileio import write_text
 from mstlib.report.catalogue import CATALOGUE, TABLES, needs, table_name
+from mstlib.report.cells import by_name
 from mstlib.report.controls import control_rows
 from mstlib.report.records import new_record, read_record, read_runs, write_record
-from mstlib.report.tables import MAKERS, TITLES, by_name
+from mstlib.report.tables import MAKERS, TITLES
 from mstlib.report.verdicts import RULE, claim_rows, summary
 
 if TYPE_CHECKING:  # pandas is imported where it is used

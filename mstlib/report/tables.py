@@ -4,20 +4,18 @@ Each row names the runs that its numbers are made of (`results/runs/<id>.json`);
 says what would fill it. Times stand in the records of the bench, multiply-adds are counted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from mstlib.config import MEGA_VARIANTS, VARIANTS
 from mstlib.evaluation.evaluate import SLICES
 from mstlib.paper import TABLES
-from mstlib.report.catalogue import CATALOGUE, KS, RS, links_of, percent
+from mstlib.report.catalogue import KS, RS, links_of, percent
+from mstlib.report.cells import NOT_OURS, Runs, midi, ours, real
 from mstlib.report.cost_table import alignment_costs, instance_ms
 from mstlib.report.stats import mean_and_sd, slice_map
 
-Runs = Mapping[str, list[dict]]  # by name of the catalogue: VARIANT or VARIANT-TAG
-ABSENT = "not run: needs ImageNet VID"
-NOT_OURS = "not re-run: no implementation here"
 TITLES = {
     "I": "Table I: detectors on ImageNet VID, and on MiniVID.",
     "II": "Table II: detectors on UAVDT, and on MiniUAV.",
@@ -29,63 +27,6 @@ TITLES = {
     "VIII": "Table VIII: with and without frames of deteriorated appearance (AD).",
     "IX": "Table IX: whose query the frame level computes.",
 }
-
-
-def by_name(records: Sequence[dict]) -> dict[str, list[dict]]:
-    """Records by the name of their run, each by rising seed."""
-    runs: dict[str, list[dict]] = {}
-    for record in sorted(records, key=lambda r: r["seed"]):
-        name = f"{record['variant']}-{record['tag']}" if record["tag"] else record["variant"]
-        runs.setdefault(name, []).append(record)
-    return runs
-
-
-# ---- cells -------------------------------------------------------------------------------------
-
-
-def ours(runs: Runs, name: str, data: str, part: str = "all") -> dict:
-    """Our cells of a row: mean mAP over seeds on a slice of frames, its spread, how many seeds, and
-    the records behind them."""
-    found = runs.get(name, [])
-    if not found:
-        return {f"our mAP ({data})": missing(name), "sd over seeds": None, "seeds": 0, "runs": ""}
-    mean, deviation = mean_and_sd([slice_map(record, part) for record in found])
-    return {f"our mAP ({data})": mean, "sd over seeds": deviation, "seeds": len(found),
-            "runs": ids(found)}
-
-
-def missing(name: str) -> str:
-    """What a cell says whose run is not there."""
-    return f"not run: mst reproduce --train --set runs={name}" if name in CATALOGUE else NOT_OURS
-
-
-def ids(records: Sequence[dict]) -> str:
-    """The ids of a run's records, as a shell reads them: mini-g-seed{0,1,2}."""
-    stem = records[0]["id"].rpartition("-seed")[0]
-    seeds = [str(record["seed"]) for record in records]
-    return f"{stem}-seed{seeds[0]}" if len(seeds) == 1 else f"{stem}-seed{{{','.join(seeds)}}}"
-
-
-def elsewhere(others: Runs, name: str, profile: str, absent: str) -> float | str:
-    """Mean mAP of a run at another profile, or what it needs."""
-    values = [slice_map(r) for r in others.get(name, []) if r["profile"] == profile]
-    return mean_and_sd(values)[0] if values else absent
-
-
-REAL = {"ImageNet VID": ("imagenet-vid", "imagenet"), "UAVDT": ("uavdt",)}  # names of readers
-
-
-def real(others: Runs, name: str, data: str = "ImageNet VID") -> dict:
-    """The cell for the paper's own data, which whoever has it can fill: `mst evaluate --record` on
-    it gives a record like paper-g-imagenet-vid-seed0."""
-    found = [r for run in (name, *(f"{name}-{reader}" for reader in REAL[data]))
-             for r in others.get(run, []) if r["dataset"]["name"] in REAL[data]]
-    return {f"our mAP ({data})": elsewhere({name: found}, name, "paper", f"not run: needs {data}")}
-
-
-def midi(others: Runs, name: str) -> dict:
-    """The cell for profile `midi`, which wants a GPU."""
-    return {"our mAP (profile midi)": elsewhere(others, name, "midi", "not run: needs a GPU")}
 
 
 # ---- the tables --------------------------------------------------------------------------------
