@@ -76,8 +76,10 @@ def pretrained(name) -> list[str]:
 
 
 def evaluated() -> list[str]:
-    """What is evaluated in shipped mode: the runs whose weights ship, in their first seed."""
-    return [MADE.format(run=n, seed=FIRST) for n in NAMES if own(n) in SHIPPED]
+    """What is evaluated in shipped mode: runs whose weights ship, in their first seed, and that
+    there is a record of to compare with."""
+    return [MADE.format(run=n, seed=FIRST) for n in NAMES
+            if own(n) in SHIPPED and records([n])]
 
 
 def ready(name, split) -> str:
