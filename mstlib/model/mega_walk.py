@@ -66,7 +66,7 @@ class Walk:
             raise MSTError(f"frames of different sizes, (H, W) {sorted(sizes)}; a video has frames "
                            "of one size: resize them first")
         if images:
-            maps = self.model.conv4(torch.stack(list(images.values())).to(self.model.mean.device))
+            maps = self.model.c4(torch.stack(list(images.values())).to(self.model.mean.device))
             self.held |= zip(images, self.look(maps, *sizes), strict=True)
         self.held = {s: self.held[s] for s in frames if s in self.held}
 
