@@ -57,7 +57,7 @@ def test_help_does_not_wait_for_torch():
 @pytest.mark.parametrize(("words", "says"), [
     ("data --profile huge", "unknown profile 'huge'; choose one of tiny, mini"),
     ("data --profile tiny --split dev", "no split 'dev'; choose one of train, val, test"),
-    ("train --variant h", "unknown variant 'h'"),
+    ("train --variant z", "unknown variant 'z'"),
     ("train --set train.lrr=1", "unknown setting 'train.lrr'"),
     ("train --set train", "'train': settings are given as NAME=VALUE"),
     ("train --set train.lr=fast", "train.lr is of type float (now 0.0005), got 'fast'"),
