@@ -34,7 +34,7 @@ def examples(name: str) -> list[list[str]]:
 
 
 def test_every_command_is_there():
-    wanted = ("bench check compare cost data detect evaluate import index info notebook notebooks "
+    wanted = ("bench check compare cost data detect evaluate figure import index info notebook notebooks "
               "picture pretrain reproduce table train")
     assert sorted(COMMANDS) == wanted.split()
 
@@ -75,13 +75,15 @@ def test_help_does_not_wait_for_torch():
     ("train --set model.heads=3", "model.width must be a multiple of model.heads, got 256, 3"),
     ("train --set model.pixel_mean=(0.5,)", "model.pixel_mean must be 3 numbers, got (0.5,)"),
     ("evaluate nowhere.safetensors", "nowhere.safetensors: no such checkpoint"),
-    ("table X", "table 'X' is not made from runs; choose III"),
+    ("table X", "there is no table 'X'; choose one of I, II, III"),
+    ("figure 2", "no figure '2' is made from runs; choose one of 1, 5, 6"),
     ("notebook nowhere.ipynb", "nowhere.ipynb: no such notebook"),
     ("compare nowhere.json", "nowhere.json"),
-    ("index nowhere.csv --out x.html", "nowhere.csv: no such file"),
     ("reproduce --on moon", "no workflow/moon/config.yaml; choose one of kubernetes, local, slurm"),
-    ("reproduce --on slurm", "'slurm' needs: pip install snakemake-executor-plugin-slurm"),
-    ("reproduce --set seed=1", "the batch has no setting 'seed'; it has profile, train, variants"),
+    ("reproduce --on kubernetes",
+     "'kubernetes' needs: pip install snakemake-executor-plugin-kubernetes"),
+    ("reproduce --set seed=1", "the batch has no setting 'seed'; it has profile, train, runs"),
+    ("reproduce --set runs=q", "no run is called 'q'"),
 ])
 def test_mistakes_are_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, words, says):
     monkeypatch.chdir(tmp_path)
