@@ -17,8 +17,8 @@ export OMP_NUM_THREADS ?= 1
 
 help:
 	@echo "make reproduce            evaluate the shipped checkpoints, fill Tables I to IX (30 minutes)"
-	@echo "make reproduce TRAIN=1    train every variant and seed first                   (1 h 40 min)"
-	@echo "make test                 run the tests                                        (30 minutes)"
+	@echo "make reproduce TRAIN=1    train everything first                               (7 to 8 hours)"
+	@echo "make test                 run the tests                                        (12 minutes)"
 	@echo "make lab                  open the notebooks in JupyterLab                     (seconds)"
 	@echo "make bench                measure speed and cost on this CPU, remake notebook 10       (30 minutes)"
 	@echo "make lint                 check the style of the code                          (seconds)"
