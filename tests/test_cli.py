@@ -34,8 +34,8 @@ def examples(name: str) -> list[list[str]]:
 
 
 def test_every_command_is_there():
-    wanted = ("bench check compare cost data detect evaluate figure import index info notebook notebooks "
-              "picture pretrain reproduce table train")
+    wanted = ("bench check compare cost data detect evaluate figure import index info notebook "
+              "notebooks picture pretrain reproduce table train")
     assert sorted(COMMANDS) == wanted.split()
 
 
