@@ -42,7 +42,7 @@ REPORT = f"{WORK}/reproduced.json"
 NUMBERS = items(config.get("tables", ""))  # of the tables that are asked for, none: all
 ASKED = [t for t in TABLES if (t.removeprefix("table_") in [*NUMBERS, "claims"] if NUMBERS
                                else any(n in RUNS for n in needs(t)))]
-TABLE_FILES = [f"{OURS}/tables/{table}.csv" for table in ASKED]
+TABLE_FILES = [f"{OURS}/tables/{table}.{kind}" for kind in ("csv", "md") for table in ASKED]
 NOTEBOOKS = [f"{WORK}/notebooks/{t}.ipynb" for t in ASKED if t.startswith("table_")]
 FIGURE = f"{OURS if TRAIN else WORK}/figures/fig{{figure}}.png"
 DRAWN = ["1", "5", "6"] if {"a", "d", "f", "g"} <= set(SHIPPED) and not NUMBERS else []
@@ -103,6 +103,7 @@ wildcard_constraints:
 rule all:
     localrule: True
     input:
+        records(NAMES),
         TABLE_FILES,
         NOTEBOOKS,
         expand(FIGURE, figure=DRAWN),
@@ -371,7 +372,7 @@ def write_page():
 
 
 MADE_AT_THE_END = [
-    *([] if TRAIN else [REPORT]), *reversed(TABLE_FILES),
+    *([] if TRAIN else [REPORT]), *reversed([f for f in TABLE_FILES if f.endswith("csv")]),
     *expand(FIGURE, figure=DRAWN), *NOTEBOOKS]
 
 
