@@ -5,6 +5,7 @@ and ours are filled, so that the two are not taken for one another. Not part of 
 """
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # matplotlib and pandas are imported where they are used
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LABEL = 46  # letters in a line of a claim
 INK, PALE = "#222222", "#BBBBBB"
 LINES = (("o", "-", "#0077BB"), ("s", "--", "#D0540B"), ("^", ":", "#332288"))  # mark, line, colour
 HATCHES = dict(zip(DETERIORATIONS, ("////", "....", "xxxx", "\\\\\\\\"), strict=True))
@@ -89,7 +91,7 @@ def forest_chart(comparisons: "pandas.DataFrame") -> "Figure":
     left out.
     """
     comparisons = comparisons[comparisons["our difference"].notna()]
-    figure, axis = chart(height=1.0 + 0.3 * len(comparisons))
+    figure, axis = chart(height=1.0 + 0.36 * len(comparisons))
     marks = {"holds": ("o", INK), "within noise": ("o", "white"), "does not hold": ("X", INK)}
     paper = next(c for c in comparisons.columns if c.startswith("paper"))
     rows = comparisons.to_dict("records")
@@ -108,8 +110,10 @@ def forest_chart(comparisons: "pandas.DataFrame") -> "Figure":
 
 
 def _claim_text(row: dict) -> str:
-    """A claim in words, and the frames that it is about."""
-    return row["claim"] + ("" if row["frames"] == "all" else f" ({row['frames']} frames)")
+    """A claim in words, and the frames that it is about unless the words say so."""
+    said = row["frames"] == "all" or row["frames"] in row["claim"]
+    text = row["claim"] + ("" if said else f" ({row['frames']} frames)")
+    return "\n".join(wrap(text.replace(" > ", "\u00a0>\u00a0"), LABEL))
 
 
 def _forest_legend(axis: "Axes", marks: Mapping[str, tuple[str, str]]) -> None:
