@@ -229,7 +229,7 @@ def test_a_forest_plot_marks_verdicts_and_the_paper():
     ours = [(p.get_marker(), p.get_markerfacecolor()) for p in points if p.get_marker() in "oX"]
     assert ours == [("o", charts.INK), ("o", "white"), ("X", charts.INK)]
     assert [p.get_xdata()[0] for p in points if p.get_marker() == "D"] == [6.7, 0.5]
-    labels = [label.get_text() for label in axis.get_yticklabels()]
+    labels = [label.get_text().replace("\u00a0", " ") for label in axis.get_yticklabels()]
     assert labels == ["c > a", "g > f (clean frames)", "d > b"]  # what is not measured is left out
 
 
