@@ -9,11 +9,13 @@ import math
 import pickle
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from interruptions import interrupted_at
 from scenes import SquareClip, square_clips
 from torch import nn
 
@@ -553,22 +555,12 @@ def variant(name, **settings):
 
 
 @pytest.mark.parametrize("name", ["g-flow", "fgfa", "selsa"])
-def test_an_interrupted_training_ends_with_the_same_bytes(name, minivid, pretrained, tmp_path,
-                                                          monkeypatch):
+def test_an_interrupted_training_ends_with_the_same_bytes(name, minivid, pretrained, tmp_path):
     config = variant(name)
     train_variant(config, minivid, 0, pretrained, tmp_path / "whole.pt")
-    step = training.train_step
-
-    def dies_at_six(model, batches, optimizer, recipe, number, *rest):
-        if number == 6:
-            raise KeyboardInterrupt
-        return step(model, batches, optimizer, recipe, number, *rest)
-
-    monkeypatch.setattr(training, "train_step", dies_at_six)
-    with pytest.raises(KeyboardInterrupt):
-        train_variant(config, minivid, 0, pretrained, tmp_path / "cut.pt")
-    monkeypatch.setattr(training, "train_step", step)
-    train_variant(config, minivid, 0, pretrained, tmp_path / "cut.pt")
+    again = partial(train_variant, config, minivid, 0, pretrained, tmp_path / "cut.pt")
+    interrupted_at(6, again)
+    again()
     whole, cut = (load_state(tmp_path / f"{end}.pt") for end in ("whole", "cut"))
     assert whole["log"] == cut["log"] and ("motion" in whole["log"][-1]) == (name != "selsa")
     files = []

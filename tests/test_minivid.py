@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from mstlib.config import DataConfig, MSTError
+from mstlib.data import generated
 from mstlib.data.clip import DETERIORATIONS
 from mstlib.data.minivid import film, generate, script
 from mstlib.data.minivid.benchmark import CLASSES, ensure_minivid, load_minivid
@@ -125,7 +126,7 @@ def test_killed_generation_leaves_nothing_that_load_accepts(tmp_path):
 
 def test_abandoned_folders_are_swept_and_fresh_ones_kept(tmp_path):
     parent = generate.home(SMALL, tmp_path)
-    for name, age in ((".val-old", 2 * generate.STALE), (".val-new", 0)):
+    for name, age in ((".val-old", 2 * generated.STALE), (".val-new", 0)):
         (parent / name).mkdir(parents=True)
         (parent / name / "frames.npy").write_bytes(b"half")
         for path in (parent / name / "frames.npy", parent / name):

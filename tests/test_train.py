@@ -8,9 +8,11 @@ import signal
 import sys
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 import torch
+from interruptions import interrupted_at
 from scenes import SquareClip, square_clips
 
 from mstlib.checkpoint import load_weights, read_metadata, save_weights
@@ -61,22 +63,13 @@ def test_a_seed_gives_the_same_weights_twice_and_another_seed_others(variant, pr
     assert not same(one, other)
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights(pretrained, tmp_path, monkeypatch):
+def test_an_interrupted_run_resumes_to_the_same_weights(pretrained, tmp_path):
     config = get_config("tiny", "g")
     train_variant(config, square_clips(), 0, pretrained, tmp_path / "whole.pt")
-    step = training.train_step
-
-    def dies_at_six(model, batches, optimizer, recipe, number, *rest):
-        if number == 6:
-            raise KeyboardInterrupt
-        return step(model, batches, optimizer, recipe, number, *rest)
-
-    monkeypatch.setattr(training, "train_step", dies_at_six)
-    with pytest.raises(KeyboardInterrupt):
-        train_variant(config, square_clips(), 0, pretrained, tmp_path / "cut.pt")
+    again = partial(train_variant, config, square_clips(), 0, pretrained, tmp_path / "cut.pt")
+    interrupted_at(6, again)
     assert load_state(tmp_path / "cut.pt")["step"] == 4  # saved every 4 steps
-    monkeypatch.setattr(training, "train_step", step)
-    train_variant(config, square_clips(), 0, pretrained, tmp_path / "cut.pt")
+    again()
     assert same(weights_of(tmp_path / "whole.pt"), weights_of(tmp_path / "cut.pt"))
     assert load_state(tmp_path / "whole.pt")["log"] == load_state(tmp_path / "cut.pt")["log"]
 

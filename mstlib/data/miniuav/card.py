@@ -1,13 +1,13 @@
 """The data card of MiniUAV: what the splits hold, counted from the files, and a contact sheet."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy import ndarray as Array
 
 from mstlib.config import DataConfig
+from mstlib.data.card_text import fact_table, knob_rows
 from mstlib.data.dataset import Dataset
 from mstlib.data.formats.uavdt import UavdtClip, read_rows
 from mstlib.data.miniuav.generate import NAMES, clip_seed, ensure_miniuav, extent
@@ -168,13 +168,10 @@ def write_card(
     home, knobs = ensure_miniuav(config, root, workers, knobs), knobs or Knobs()
     splits = {split: open_dataset("uavdt", home, split) for split in NAMES}
     facts = {split: describe(data, config, knobs) for split, data in splits.items()}
-    text = INTRO.format(name=config.name, size=config.size) + f"\n| | {' | '.join(facts)} |\n"
-    text += "|---|" + "---:|" * len(facts) + "\n"
-    for name in facts["train"]:
-        text += f"| {name} | {' | '.join(column[name] for column in facts.values())} |\n"
+    text = INTRO.format(name=config.name, size=config.size) + fact_table(facts)
     lengths = ", ".join(f"{split} {extent(config, split)[1]}" for split in NAMES)
     text += NOTES.format(lengths=lengths, seed=config.seed, **_bounds(knobs))
-    text += "".join(f"| {name} | {value} |\n" for name, value in asdict(knobs).items())
+    text += knob_rows(knobs)
     write_bytes(Path(folder) / "contact_sheet.jpg",
                 draw_sheet(splits["test"], scripts_of(config, "test", knobs)))
     return write_text(Path(folder) / "README.md", text)

@@ -6,20 +6,9 @@ VID (DEVIATIONS.md 1), and `mstlib.data.formats.uavdt` reads it as it would read
 `scene.py` has the knobs, `script.py` draws what happens in a clip, `film.py` films it.
 """
 
-import contextlib
-import hashlib
 import io
-import json
-import multiprocessing
-import os
-import shutil
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from numpy import ndarray as Array
@@ -27,10 +16,10 @@ from PIL import Image
 
 from mstlib.config import DataConfig, MSTError
 from mstlib.data.formats.uavdt import IMAGE, TEST, TRAIN
+from mstlib.data.generated import cache_folder, default_workers, in_processes, made_once
 from mstlib.data.miniuav.annotate import attribute_line, object_lines, region_lines
 from mstlib.data.miniuav.film import film_clip
 from mstlib.data.miniuav.scene import Knobs
-from mstlib.data.minivid.generate import STALE, default_workers
 from mstlib.progress import progress
 
 VERSION = 1  # of the generator: raise it whenever the bytes change, so that no old cache is read
@@ -39,8 +28,6 @@ QUALITY = 92  # of the JPEG files
 LEAST = 32  # px: in smaller frames a car is no more than two pixels wide
 IMAGES, TRUTH, ATTRIBUTES = "UAV-benchmark-M", "UAV-benchmark-MOTD_v1.0/GT", "M_attr"
 FIELDS = ("name", "seed", "size", "train_clips", "train_length", "test_clips", "test_length")
-
-Job = tuple[Path, str, tuple[int, int, int], int, int, Knobs]  # the arguments of `write_clip`
 
 
 def ensure_miniuav(
@@ -53,18 +40,10 @@ def ensure_miniuav(
     this at once: each makes its own copy and the first to finish is kept. MSTError if the settings
     do not fit UAVDT's layout or the folder cannot be written.
     """
-    knobs = knobs or Knobs()
+    knobs, workers = knobs or Knobs(), workers or default_workers()
     check_config(config)
-    folder = home(config, root, knobs)
-    try:
-        if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(folder)
-            _generate(folder, config, knobs, workers or default_workers())
-    except OSError as error:
-        raise MSTError(f"cannot write MiniUAV to {folder}: {error.strerror or error}; "
-                       "set MST_DATA to a folder with room") from error
-    return folder
+    write = partial(_write, config=config, knobs=knobs, workers=workers)
+    return made_once(home(config, root, knobs), "MiniUAV", write)
 
 
 def check_config(config: DataConfig) -> None:
@@ -91,9 +70,7 @@ def home(config: DataConfig, root: Path | None = None, knobs: Knobs | None = Non
     """Folder of the data set; its name changes with settings, knobs and generator."""
     facts = {"config": {name: getattr(config, name) for name in FIELDS},
              "knobs": asdict(knobs or Knobs()), "version": VERSION}
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
-    root = root or os.environ.get("MST_DATA") or Path.home() / ".cache" / "mstlib"
-    return Path(root).expanduser() / f"{config.name}-{digest}"
+    return cache_folder(config.name, facts, root)
 
 
 def clip_seed(config: DataConfig, split: str, clip: int) -> tuple[int, int, int]:
@@ -104,39 +81,13 @@ def clip_seed(config: DataConfig, split: str, clip: int) -> tuple[int, int, int]
 # ---- writing -------------------------------------------------------------------------------------
 
 
-def _generate(folder: Path, config: DataConfig, knobs: Knobs, workers: int) -> None:
-    """Film into a temporary folder beside `folder`, then rename."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        temporary.chmod(0o755)  # mkdtemp's 700 would lock out others who share the cache
-        jobs = [(temporary, split, clip_seed(config, split, c), extent(config, split)[1],
-                 config.size, knobs) for split in NAMES for c in range(extent(config, split)[0])]
-        for _ in progress(_write_all(jobs, min(workers, len(jobs))), "MiniUAV, clips", len(jobs)):
-            pass
-        with contextlib.suppress(OSError):  # another process was first; its bytes are the same
-            temporary.rename(folder)
-        if not folder.is_dir():
-            raise OSError(f"could not rename {temporary}")
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _write_all(jobs: list[Job], workers: int) -> Iterator[str]:
-    """Every job's clip written; its name as it is done."""
-    if workers <= 1 or multiprocessing.current_process().daemon:
-        yield from (write_clip(*job) for job in jobs)
-        return
-    # A forked worker needs no guard in the caller's script; other systems cannot fork safely.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, context) as pool:
-        try:
-            for done in as_completed([pool.submit(write_clip, *job) for job in jobs]):
-                yield done.result()
-        except BrokenProcessPool:
-            raise MSTError("MiniUAV: a generating process ended early; run again, with workers=1 "
-                           "if memory is short") from None
-        finally:  # also when the caller was interrupted
-            pool.shutdown(cancel_futures=True)
+def _write(folder: Path, config: DataConfig, knobs: Knobs, workers: int) -> None:
+    """Film both splits into a folder."""
+    jobs = [(folder, split, clip_seed(config, split, c), extent(config, split)[1], config.size,
+             knobs) for split in NAMES for c in range(extent(config, split)[0])]
+    done = in_processes(write_clip, jobs, workers, "MiniUAV")
+    for _ in progress(done, "MiniUAV, clips", len(jobs)):
+        pass
 
 
 def write_clip(folder: Path, split: str, seed: tuple[int, int, int], length: int, size: int,
@@ -162,12 +113,3 @@ def _jpeg(pixels: Array) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY)
     return file.getvalue()
-
-
-def _sweep(folder: Path) -> None:
-    """Remove half-made folders nobody has written to for a while: killed generations."""
-    for left in folder.parent.glob(f".{folder.name}-*"):
-        with contextlib.suppress(OSError):  # another process may be sweeping too
-            newest = max(path.stat().st_mtime for path in (left, *left.rglob("*")))
-            if time.time() - newest > STALE:
-                shutil.rmtree(left)

@@ -1,13 +1,14 @@
 """The data card of MiniVID: what the splits hold, counted from the files, and a contact sheet."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy import ndarray as Array
 
 from mstlib.config import DataConfig
+from mstlib.data.card_text import fact_table, knob_rows
 from mstlib.data.clip import DETERIORATIONS
 from mstlib.data.minivid.benchmark import CLASSES, MiniClip, load_minivid
 from mstlib.data.minivid.film import film_frame
@@ -144,23 +145,21 @@ def write_card(
     splits = {split: load_minivid(config, split, root, workers, scene) for split in SPLITS}
     scene = scene or Scene()
     facts = {split: describe(clips, config.size, scene) for split, clips in splits.items()}
-    text = INTRO.format(name=config.name, size=config.size) + _table(facts)
+    text = INTRO.format(name=config.name, size=config.size) + fact_table(
+        {split: _texts(of) for split, of in facts.items()})
     text += NOTES.format(
         lengths=", ".join(f"{split} {extent(config, split)[1]}" for split in SPLITS),
         seed=config.seed, sizes=SIZES, speeds=SPEEDS, cell=CELL,
     )
-    text += "".join(f"| {name} | {value} |\n" for name, value in asdict(scene).items())
+    text += knob_rows(scene)
     _write_sheet(Path(folder) / "contact_sheet.jpg", splits["val"], config, scene)
     return write_text(Path(folder) / "README.md", text)
 
 
-def _table(facts: dict[str, dict[str, float]]) -> str:
-    """The facts of `describe` as rows, the splits as columns."""
-    lines = ["", f"| | {' | '.join(facts)} |", "|---|" + "---:|" * len(facts)]
-    for name in facts["train"]:
-        label = name.removesuffix(" %") + ", %" * name.endswith(" %")
-        lines.append(f"| {label} | {' | '.join(_number(facts[s][name]) for s in facts)} |")
-    return "\n".join(lines) + "\n"
+def _texts(facts: dict[str, float]) -> dict[str, str]:
+    """The facts of `describe` as they are written."""
+    return {name.removesuffix(" %") + ", %" * name.endswith(" %"): _number(value)
+            for name, value in facts.items()}
 
 
 def _number(value: float) -> str:
