@@ -11,7 +11,6 @@ Figures are made without pyplot: no global state, and nothing appears that is no
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -19,7 +18,6 @@ from torch import Tensor
 from mstlib.config import MSTError
 from mstlib.data.clip import DETERIORATIONS, Clip, Detections, Target
 from mstlib.evaluation.story import about, judge, of_track
-from mstlib.fileio import write_bytes
 
 if TYPE_CHECKING:  # matplotlib and pandas are imported where they are used
     import pandas
@@ -275,16 +273,3 @@ def cell_text(value: object, column: str = "", digits: int = 1) -> str:
     sign = "+" if "difference" in column or column.startswith("95 %") else ""
     digits = 1 if column.startswith("paper") else digits
     return f"{round(value, digits) + 0.0:{sign}.{digits}f}"  # + 0.0: no "-0.0"
-
-
-def save_figure(figure: "Figure", path: str | Path, dpi: int = DPI, colours: int = 256) -> Path:
-    """Write a figure as PNG with a palette of at most `colours`; the path.
-
-    That takes a third of the space of full colour. MSTError if the folder is not writable.
-    """
-    from PIL import Image
-
-    file, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(file, format="png", dpi=dpi)
-    Image.open(file).convert("RGB").quantize(colours).save(small, "png", optimize=True)
-    return write_bytes(path, small.getvalue())

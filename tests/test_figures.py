@@ -15,6 +15,7 @@ from mstlib.data.clip import DETERIORATIONS, Detections
 from mstlib.data.dataset import Dataset
 from mstlib.evaluation.story import of_track
 from mstlib.model.detector import build_model
+from mstlib.png import png_bytes
 from mstlib.profiles import get_config
 from mstlib.report import figure_board as board
 from mstlib.report import figure_examples, figure_failures, figure_sequences, figures
@@ -112,7 +113,7 @@ def test_a_rare_colour_keeps_its_meaning():
     figure, ((axis,),) = board.board([("bold", "plain")], 1, 1.35)
     show_image(axis, noise.to(torch.uint8))
     draw_boxes(axis, torch.tensor([[10.0, 20, 50, 50]]), torch.tensor([8]))
-    with Image.open(io.BytesIO(figures.png_bytes(figure))) as image:
+    with Image.open(io.BytesIO(png_bytes(figure))) as image:
         colours = {colour for _, colour in image.convert("RGB").getcolors(256)}
     assert ImageColor.getrgb(colour_of(8)) in colours
 

@@ -34,7 +34,7 @@ from mstlib.model.backbone import build_backbone, grouped_stage, residual_stage
 from mstlib.model.detector import MST, build_model
 from mstlib.model.engine import MODES, Engine
 from mstlib.model.fgfa import FGFA, FlowAggregation
-from mstlib.model.flow import FlowAlign
+from mstlib.model.flow import FlowAlign, carry
 from mstlib.model.flownet import FlowNetS, cell_flow, flow_of_halves, halved, warp
 from mstlib.model.linking import box_relations
 from mstlib.model.losses import motion_loss
@@ -203,7 +203,7 @@ def window_of(align, size, B=2, L=3):
     h, w = (math.ceil(side / align.stride) for side in size)
     pictures = random(B, L, 3, *size).float()
     maps = random(B, L, align.channels, h, w, seed=1).float()
-    carried = align.carry(maps.flatten(0, 1), pictures.flatten(0, 1)).unflatten(0, (B, L))
+    carried = carry(maps.flatten(0, 1), pictures.flatten(0, 1), align.stride).unflatten(0, (B, L))
     return pictures, maps, carried
 
 
@@ -228,7 +228,7 @@ def test_what_maps_carry_comes_back_bit_for_bit(dtype):
         align = flow_align(backbone)
         pictures, maps, _ = window_of(align, size)
         pictures, maps = (of.flatten(0, 1).to(dtype) for of in (pictures, maps))
-        back = align.halves(align.carry(maps, pictures))
+        back = align.halves(carry(maps, pictures, align.stride))
         assert torch.equal(back.maps, maps)
         assert torch.equal(back.as_reference, halved(pictures, align.stride))
 
@@ -626,7 +626,7 @@ def test_kept_maps_teach_what_images_teach(minivid, pretrained, monkeypatch):
 def test_what_kept_maps_carry_does_not_follow_the_model_to_its_device():
     model, pictures = model_of("fgfa"), torch.stack(images(2, (50, 71)))
     maps, carrier = model.conv4(pictures), model.carrier()
-    wanted = model.carry(maps, pictures)
+    wanted = model.c4(pictures)
     assert len(pickle.dumps(carrier)) < 5000  # no model goes along to the loader's processes
     model.to("meta")  # as it would to a GPU
     assert torch.equal(carrier(maps, pictures), wanted)

@@ -19,6 +19,7 @@ from mstlib.config import MSTError
 from mstlib.data.clip import DETERIORATIONS, Detections
 from mstlib.evaluation import story
 from mstlib.model.detector import build_model
+from mstlib.png import save_figure
 from mstlib.profiles import get_config
 from mstlib.report import charts, picture
 from mstlib.report.results import make_claims
@@ -292,7 +293,7 @@ def test_the_rescued_picture_is_small_and_legible(tmp_path):
     assert isinstance(figure, Figure)
     words = texts_of(figure)
     assert "✕ red" in words and "red .90" in words and "green .90" not in words
-    out = show.save_figure(figure, tmp_path / "figures" / "rescued.png", dpi=150)
+    out = save_figure(figure, tmp_path / "figures" / "rescued.png", dpi=150)
     with Image.open(out) as image:
         assert image.mode == "P" and image.width > 2 * image.height
         assert len(np.unique(np.asarray(image))) > 8

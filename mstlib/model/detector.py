@@ -82,26 +82,19 @@ class MST(nn.Module):
     def c4(self, images: Tensor) -> Tensor:
         """uint8 images (n, 3, H, W) -> conv4 maps (n, C, h, w), with more channels behind them if
         they carry their images."""
-        return self.carry(self.conv4(images), images)
+        maps, carry = self.conv4(images), self.carrier()
+        return carry(maps, images) if carry else maps
 
     def conv4(self, images: Tensor) -> Tensor:
         """As `c4`, the maps alone."""
-        return self.backbone.c4(self.normalised(images))
-
-    def carry(self, maps: Tensor, images: Tensor) -> Tensor:
-        """The conv4 maps of uint8 images as `c4` gives them."""
-        return self.dalign.carry(maps, self.normalised(images)) if self.carries else maps
+        return self.backbone.c4(normalised(images, self.mean, self.std))
 
     def carrier(self) -> Callable[[Tensor, Tensor], Tensor] | None:
-        """`carry` for maps that were kept, None if they carry nothing. It holds no part of the
-        model, which may move to a GPU while the loader, or a process of its own, reads them."""
+        """What makes maps carry their uint8 images, None if they carry nothing. It holds no part of
+        the model, which may move to a GPU while the loader, or a process of its own, reads them."""
         if not self.carries:
             return None
         return partial(carry_images, self.mean.clone(), self.std.clone(), self.backbone.stride)
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """uint8 images as the backbone reads them."""
-        return normalised(images, self.mean, self.std)
 
     def forward(self, windows: Tensor, trace: bool = False) -> tuple[list[Detections], list[Trace]]:
         """Images (B, L, 3, H, W) uint8, reference first -> detections (and traces) of B

@@ -27,13 +27,14 @@ class Pictures:
 
 
 def carry(maps: Tensor, images: Tensor, stride: int) -> Tensor:
-    """As `FlowAlign.carry`, without a model."""
+    """conv4 maps (n, C, h, w) with the pixels of their normalised images (n, 3, H, W) behind them:
+    (n, C + 3 (stride/2)^2, h, w)."""
     pixels = F.pixel_unshuffle(halved(images, stride), stride // 2)
     return torch.cat([maps, pixels.to(maps.dtype)], dim=1)
 
 
 def carry_images(mean: Tensor, std: Tensor, stride: int, maps: Tensor, images: Tensor) -> Tensor:
-    """As `MST.carry`, of a model whose maps carry their images."""
+    """As `carry`, of uint8 images; mean and std (3, 1, 1) of pixels in 0..1."""
     return carry(maps, normalised(images, mean, std), stride)
 
 
@@ -44,11 +45,6 @@ class FlowAlign(nn.Module):
         super().__init__()
         self.channels, self.stride = channels, stride_of(config)
         self.net = FlowNetS(config.flow_width)
-
-    def carry(self, maps: Tensor, images: Tensor) -> Tensor:
-        """conv4 maps (n, C, h, w) with the pixels of their normalised images (n, 3, H, W) behind
-        them: (n, C + 3 (stride/2)^2, h, w)."""
-        return carry(maps, images, self.stride)
 
     def halves(self, carried: Tensor) -> Pictures:
         """The two things that carried maps (n, C + ., h, w) hold."""

@@ -12,7 +12,7 @@ from mstlib.bench.record import read_bench
 from mstlib.config import Config, with_overrides
 from mstlib.model.backbone import stride_of
 from mstlib.model.detector import ALIGNMENTS, build_model
-from mstlib.model.flow import FlowAlign
+from mstlib.model.flow import FlowAlign, carry
 from mstlib.profiles import get_config
 
 # Images (H, W) whose alignment is counted. The paper's numbers are those of 256 x 256 pixels as
@@ -66,7 +66,7 @@ def module_cost(config: Config, size: tuple[int, int]) -> tuple[int, int]:
         module = ALIGNMENTS[config.model.align](channels, config.model).eval()
         maps = torch.empty(1, channels, h, w)
         if isinstance(module, FlowAlign):
-            maps = module.carry(maps, torch.empty(1, 3, *size))
+            maps = carry(maps, torch.empty(1, 3, *size), stride)
         reference = module.halves(maps).as_reference
 
     def align() -> torch.Tensor:

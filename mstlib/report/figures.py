@@ -6,24 +6,16 @@ Fig. 1 (Sec. I, `figure_examples`) shows what deteriorates in videos, Fig. 5 (Se
 the figure states, never by hand; those of Fig. 1 and 5 ask the ground truth only, not who wins.
 """
 
-import io
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from mstlib.config import MSTError
 from mstlib.data.dataset import Dataset
-from mstlib.fileio import write_bytes
 from mstlib.model.detector import MST
+from mstlib.png import save_figure
 from mstlib.report.figure_board import CONTOUR
 from mstlib.report.figure_examples import examples
 from mstlib.report.figure_failures import failures
 from mstlib.report.figure_sequences import ROWS, sequences
-from mstlib.show import PALETTE
-
-if TYPE_CHECKING:  # matplotlib is imported where it is used
-    from matplotlib.figure import Figure
 
 DRAW = {"1": (examples, ""), "5": (sequences, "".join(ROWS)), "6": (failures, "g")}  # of variants
 FIGURES = tuple(DRAW)
@@ -44,7 +36,7 @@ def write_figure(name: str, out: Path, checkpoints: Path, profile: str = "mini",
         raise MSTError(f"no figure '{name}' is made from runs; choose one of {', '.join(FIGURES)}")
     draw, variants = DRAW[name]
     figure, text = draw(*material(checkpoints, profile, variants, root))
-    write_bytes(out, png_bytes(figure))
+    save_figure(figure, out, PRINT_DPI, [CONTOUR])
     return text
 
 
@@ -57,26 +49,3 @@ def material(checkpoints: Path, profile: str, variants: str, root: Path | None
 
     models = [load_weights(checkpoints / f"{profile}-{v}.safetensors", v)[0] for v in variants]
     return clips_of(models[0].config if models else get_config(profile), SPLIT, root), models
-
-
-def png_bytes(figure: "Figure") -> bytes:
-    """A figure as PNG with a palette of 256 colours; same figure, same bytes.
-
-    The colours of boxes are among them, exactly: choosing by area alone would give a class that is
-    rare in a figure another class's colour.
-    """
-    from PIL import Image, ImageColor
-
-    drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=PRINT_DPI)
-    image = Image.open(drawn).convert("RGB")
-    fixed = [ImageColor.getrgb(c) for c in (*PALETTE, CONTOUR, "black", "white")]
-    some = image.quantize(256 - len(fixed))
-    palette = some.getpalette()
-    places, levels = np.array(some), np.array(image)
-    for number, colour in enumerate(fixed, len(palette) // 3):
-        places[(levels == colour).all(-1)] = number
-    reduced = Image.fromarray(places)
-    reduced.putpalette([*palette, *(level for colour in fixed for level in colour)])
-    reduced.save(small, "png", optimize=True)
-    return small.getvalue()

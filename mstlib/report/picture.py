@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from mstlib.config import MSTError, TestConfig
 from mstlib.data.clip import Clip, Detections, window_indices
 from mstlib.evaluation.story import Rescue, about, find_rescued, judge, of_track
-from mstlib.show import DPI, draw_frame, frame_title, legend_text, save_figure
+from mstlib.png import save_figure
+from mstlib.show import DPI, draw_frame, frame_title, legend_text
 
 if TYPE_CHECKING:  # matplotlib is imported where it is used
     from matplotlib.figure import Figure, SubFigure
