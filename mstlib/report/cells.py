@@ -4,12 +4,25 @@ Numbers come from run records alone; a row names those that it is made of.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from mstlib.report.catalogue import CATALOGUE
 from mstlib.report.stats import mean_and_sd, slice_map
 
 Runs = Mapping[str, list[dict]]  # by name of the catalogue: VARIANT or VARIANT-TAG
 NOT_OURS = "not re-run: no implementation here"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a table is made of: records of its runs, and of runs at other profiles; the data set and
+    split of the former, for the head of a column; the folder of the bench's records."""
+
+    runs: Runs
+    others: Runs
+    data: str
+    bench: Path
 
 
 def by_name(records: Sequence[dict]) -> dict[str, list[dict]]:
@@ -21,15 +34,14 @@ def by_name(records: Sequence[dict]) -> dict[str, list[dict]]:
     return runs
 
 
-def ours(runs: Runs, name: str, data: str, part: str = "all") -> dict:
+def ours(given: Given, name: str, part: str = "all") -> dict:
     """Our cells of a row: mean mAP over seeds on a slice of frames, its spread, how many seeds, and
     the records behind them."""
-    found = runs.get(name, [])
+    found, column = given.runs.get(name, []), f"our mAP ({given.data})"
     if not found:
-        return {f"our mAP ({data})": missing(name), "sd over seeds": None, "seeds": 0, "runs": ""}
+        return {column: missing(name), "sd over seeds": None, "seeds": 0, "runs": ""}
     mean, deviation = mean_and_sd([slice_map(record, part) for record in found])
-    return {f"our mAP ({data})": mean, "sd over seeds": deviation, "seeds": len(found),
-            "runs": ids(found)}
+    return {column: mean, "sd over seeds": deviation, "seeds": len(found), "runs": ids(found)}
 
 
 def missing(name: str) -> str:
@@ -44,23 +56,24 @@ def ids(records: Sequence[dict]) -> str:
     return f"{stem}-seed{seeds[0]}" if len(seeds) == 1 else f"{stem}-seed{{{','.join(seeds)}}}"
 
 
-def elsewhere(others: Runs, name: str, profile: str, absent: str) -> float | str:
-    """Mean mAP of a run at another profile, or what it needs."""
-    values = [slice_map(r) for r in others.get(name, []) if r["profile"] == profile]
-    return mean_and_sd(values)[0] if values else absent
-
-
 REAL = {"ImageNet VID": ("imagenet-vid", "imagenet"), "UAVDT": ("uavdt",)}  # names of readers
 
 
-def real(others: Runs, name: str, data: str = "ImageNet VID") -> dict:
+def real(given: Given, name: str, data: str = "ImageNet VID") -> dict:
     """The cell for the paper's own data, which whoever has it can fill: `mst evaluate --record` on
     it gives a record like paper-g-imagenet-vid-seed0."""
     found = [r for run in (name, *(f"{name}-{reader}" for reader in REAL[data]))
-             for r in others.get(run, []) if r["dataset"]["name"] in REAL[data]]
-    return {f"our mAP ({data})": elsewhere({name: found}, name, "paper", f"not run: needs {data}")}
+             for r in given.others.get(run, []) if r["dataset"]["name"] in REAL[data]]
+    return {f"our mAP ({data})": mean_at(found, "paper", f"not run: needs {data}")}
 
 
-def midi(others: Runs, name: str) -> dict:
+def midi(given: Given, name: str) -> dict:
     """The cell for profile `midi`, which wants a GPU."""
-    return {"our mAP (profile midi)": elsewhere(others, name, "midi", "not run: needs a GPU")}
+    found = given.others.get(name, [])
+    return {"our mAP (profile midi)": mean_at(found, "midi", "not run: needs a GPU")}
+
+
+def mean_at(records: Sequence[dict], profile: str, absent: str) -> float | str:
+    """Mean mAP of the records of a profile, or what to say where there is none."""
+    values = [slice_map(r) for r in records if r["profile"] == profile]
+    return mean_and_sd(values)[0] if values else absent

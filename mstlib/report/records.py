@@ -95,9 +95,8 @@ def read_record(path: str | Path) -> dict:
 
 def read_runs(folder: str | Path, profile: str) -> list[dict]:
     """Records of a profile in `folder`, by variant, tag and seed; MSTError if one is damaged."""
-    records = [read_record(path) for path in sorted(Path(folder).glob("*.json"))]
-    mine = [record for record in records if record["profile"] == profile]
-    return sorted(mine, key=lambda r: (r["variant"], r["tag"], r["seed"]))
+    records = [read_record(path) for path in Path(folder).glob(f"{profile}-*.json")]
+    return sorted(records, key=lambda r: (r["variant"], r["tag"], r["seed"]))
 
 
 def check_record(record: object, where: str) -> None:

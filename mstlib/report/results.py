@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mstlib.config import DETECTORS, MSTError, config_from_dict
 from mstlib.fileio import write_text
 from mstlib.report.catalogue import CATALOGUE, TABLES, needs, table_name
-from mstlib.report.cells import by_name
+from mstlib.report.cells import Given, by_name
 from mstlib.report.controls import control_rows
 from mstlib.report.records import new_record, read_record, read_runs, write_record
 from mstlib.report.tables import MAKERS, TITLES
@@ -51,7 +51,8 @@ def make_table(name: str, results: str | Path, profile: str = "mini",
     number = name.removeprefix("table_")
     others = by_name([r for p in ("midi", "paper") if p != profile
                       for r in read_runs(Path(results) / "runs", p)])
-    rows = MAKERS[number](by_name(mine), others, data_of(mine), bench)
+    data = data_of(mine) or ("miniuav-v1 test" if number == "II" else "minivid-v1 test")
+    rows = MAKERS[number](Given(by_name(mine), others, data, bench))
     return _frame(rows, caption(TITLES[number], mine))
 
 
@@ -72,7 +73,7 @@ def make_claims(records: Sequence[dict], bench: Path, tables: Sequence[str] = ()
 def data_of(records: Sequence[dict]) -> str:
     """The data set and split of runs, for the head of a column."""
     names = {f"{r['dataset']['name']} {r['dataset']['split']}": None for r in records}
-    return ", ".join(names) or "minivid-v1 test"
+    return ", ".join(names)
 
 
 def caption(title: str, records: Sequence[dict]) -> str:

@@ -5,14 +5,13 @@ says what would fill it. Times stand in the records of the bench, multiply-adds 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
 
 from mstlib.config import MEGA_VARIANTS, VARIANTS
 from mstlib.evaluation.evaluate import SLICES
 from mstlib.paper import TABLES
 from mstlib.report.catalogue import KS, RS, links_of, percent
-from mstlib.report.cells import NOT_OURS, Runs, midi, ours, real
+from mstlib.report.cells import NOT_OURS, Given, midi, ours, real
 from mstlib.report.cost_table import alignment_costs, instance_ms
 from mstlib.report.stats import mean_and_sd, slice_map
 
@@ -44,7 +43,7 @@ def run_of_row(row: Mapping) -> str:
     return "-".join(filter(None, [NAMES_I[method], stronger, LINK_NAMES.get(link, "")]))
 
 
-def table_i(runs: Runs, others: Runs, data: str, bench: Path) -> list[dict]:
+def table_i(given: Given) -> list[dict]:
     """The paper's rows, then those that we have besides: every detector with every linking."""
     rows = [dict(row) for row in TABLES["I"]]
     there = {run_of_row(row) for row in rows}
@@ -54,53 +53,53 @@ def table_i(runs: Runs, others: Runs, data: str, bench: Path) -> list[dict]:
     more += [{"method": f"{names[v]} + {text}", "run": f"{v}-{link}"} for v in names
              for text, link in LINK_NAMES.items() if link in links_of(v)]
     rows += [row for row in more if row["run"] not in there]
-    return [_row_i(row, runs, others, data) for row in rows]
+    return [_row_i(row, given) for row in rows]
 
 
-def _row_i(row: dict, runs: Runs, others: Runs, data: str) -> dict:
+def _row_i(row: dict, given: Given) -> dict:
     name = row.get("run") or run_of_row(row)
     small = "ResNeXt" if name.endswith("-x") else "ResNet"
     return {"method": row["method"], "backbone, paper": row.get("backbone", "not in the paper"),
             "backbone, ours": f"mini {small}" if name else "",
             "feature storage": row.get("storage", ""),
-            "paper mAP (ImageNet VID)": row.get("mAP"), **ours(runs, name, data),
-            "our mAP (ImageNet VID)": real(others, name)["our mAP (ImageNet VID)"] if name
-            else NOT_OURS}
+            "paper mAP (ImageNet VID)": row.get("mAP"), **ours(given, name),
+            **(real(given, name) if name else {"our mAP (ImageNet VID)": NOT_OURS})}
 
 
 NAMES_II = {"Faster R-CNN": "a", "FGFA": "fgfa", "RDN": "rdn", "MEGA": "h", "Ours": "g"}
 
 
-def table_ii(runs: Runs, others: Runs, data: str, bench: Path) -> list[dict]:
+def table_ii(given: Given) -> list[dict]:
     """mAP at IoU 0.5 as the paper's numbers seem to be, and the official AP at 0.7 of one class."""
     rows = []
     for row in TABLES["II"]:
-        found = runs.get(f"{NAMES_II[row['method']]}-uav", [])
+        name = NAMES_II[row["method"]]
+        found = given.runs.get(f"{name}-uav", [])
         official = [record["metrics"]["uavdt"]["mAP"] for record in found
                     if "uavdt" in record["metrics"]]
         rows.append({"method": row["method"], "paper mAP (UAVDT)": row["mAP"],
-                     **ours(runs, f"{NAMES_II[row['method']]}-uav", "miniuav-v1 test"),
+                     **ours(given, f"{name}-uav"),
                      "our AP at 0.7, one class": mean_and_sd(official)[0] if official else None,
-                     **real(others, NAMES_II[row["method"]], "UAVDT")})
+                     **real(given, name, "UAVDT")})
     return rows
 
 
-def table_iii(runs: Runs, others: Runs, data: str, bench: Path) -> list[dict]:
+def table_iii(given: Given) -> list[dict]:
     """A row a variant, with the mean on clean and on deteriorated frames."""
-    return [{"variant": variant, **asdict(levels), **_row_iii(variant, runs, others, data)}
+    return [{"variant": variant, **asdict(levels), **_row_iii(variant, given)}
             for variant, levels in VARIANTS.items()]
 
 
-def _row_iii(variant: str, runs: Runs, others: Runs, data: str) -> dict:
+def _row_iii(variant: str, given: Given) -> dict:
     (paper,) = [row["mAP"] for row in TABLES["III"] if row["variant"] == variant]
-    parts = {part: mean_and_sd([slice_map(r, part) for r in runs.get(variant, [])])[0]
+    parts = {part: mean_and_sd([slice_map(r, part) for r in given.runs.get(variant, [])])[0]
              for part in SLICES[1:]}
-    return {"paper mAP (ImageNet VID)": paper, **ours(runs, variant, data),
+    return {"paper mAP (ImageNet VID)": paper, **ours(given, variant),
             **{f"our mAP {part} frames": value for part, value in parts.items()},
-            **midi(others, variant), **real(others, variant)}
+            **midi(given, variant), **real(given, variant)}
 
 
-def table_iv(runs: Runs, others: Runs, data: str, bench: Path) -> list[dict]:
+def table_iv(given: Given) -> list[dict]:
     """Modules alone, then the whole detector with each: at the paper's size, then at ours."""
     names = {"Ours-F": "g-flow", "Ours-D": "g"}
     paper = {row["module"]: row for row in TABLES["IV"]}
@@ -108,63 +107,63 @@ def table_iv(runs: Runs, others: Runs, data: str, bench: Path) -> list[dict]:
     rows = []
     for module, row in paper.items():
         name = names.get(module)
-        mine = ours(runs, name, data) if name else ours({}, "", data) | {
-            f"our mAP ({data})": "not a detector"}
+        mine = ours(given, name) if name else ours(given, "") | {
+            f"our mAP ({given.data})": "not a detector"}
         rows.append({"module": module, "paper M parameters": row["params_M"],
                      "paper GFLOPs": row["gflops"], "paper mAP (ImageNet VID)": row["mAP"],
                      **costs[module], **mine})
     return rows
 
 
-def table_v(runs: Runs, others: Runs, data: str, bench: Path) -> list[dict]:
+def table_v(given: Given) -> list[dict]:
     """A row a variant of MEGA."""
     marks = ("dalign", "frame", "instance")
     return [{"variant": row["variant"],
              **{m: getattr(MEGA_VARIANTS[row["variant"]], m) for m in marks},
-             "paper mAP (ImageNet VID)": row["mAP"], **ours(runs, row["variant"], data),
-             **real(others, row["variant"])} for row in TABLES["V"]]
+             "paper mAP (ImageNet VID)": row["mAP"], **ours(given, row["variant"]),
+             **real(given, row["variant"])} for row in TABLES["V"]]
 
 
-def table_vi(runs: Runs, others: Runs, data: str, bench: Path) -> list[dict]:
+def table_vi(given: Given) -> list[dict]:
     """Five values of K, the paper's in the order of ours: the third is each one's own."""
     values = [KS[0], KS[1], None, KS[2], KS[3]]
-    own = _own_setting(runs, "instance_k", 6)
+    own = _own_setting(given, "instance_k", 6)
     return [_row_vi("VI", {"paper K": row["K"]}, row, {"our K": own if k is None else k},
-                    "g" if k is None else f"g-k{k}", runs, data, bench)
+                    "g" if k is None else f"g-k{k}", given)
             for row, k in zip(TABLES["VI"], values, strict=True)]
 
 
-def table_vii(runs: Runs, others: Runs, data: str, bench: Path) -> list[dict]:
+def table_vii(given: Given) -> list[dict]:
     """Five values of r, the same as the paper's."""
     shares = {percent(r): f"g-r{percent(r)}" for r in RS}
     return [_row_vi("VII", {"paper r, %": row["r_percent"]}, row, {"our r, %": row["r_percent"]},
-                    shares.get(row["r_percent"], "g"), runs, data, bench)
+                    shares.get(row["r_percent"], "g"), given)
             for row in TABLES["VII"]]
 
 
-def _row_vi(table: str, theirs: dict, row: Mapping, mine: dict, name: str, runs: Runs, data: str,
-            bench: Path) -> dict:
+def _row_vi(table: str, theirs: dict, row: Mapping, mine: dict, name: str, given: Given) -> dict:
+    runs = given.runs
     seeds = {r["seed"] for r in runs.get("g-k2", runs.get("g-r10", []))}  # of one set of weights
     same = {name: [r for r in runs.get(name, []) if not seeds or r["seed"] in seeds]}
     return {**theirs, "paper mAP (ImageNet VID)": row["mAP"],
-            "paper runtime, ms": row["runtime_ms"], **mine, **ours(same, name, data),
+            "paper runtime, ms": row["runtime_ms"], **mine, **ours(replace(given, runs=same), name),
             "our runtime of this level, ms, paper's size and value": instance_ms(
-                bench, table, next(iter(theirs.values())))}
+                given.bench, table, next(iter(theirs.values())))}
 
 
-def _own_setting(runs: Runs, name: str, default: object) -> object:
+def _own_setting(given: Given, name: str, default: object) -> object:
     """A setting of the model that the runs of (g) have."""
-    found = runs.get("g", [])
+    found = given.runs.get("g", [])
     return found[0]["config"]["model"][name] if found else default
 
 
-def table_viii(runs: Runs, others: Runs, data: str, bench: Path) -> list[dict]:
+def table_viii(given: Given) -> list[dict]:
     """Rows (a) and (g), and what leaving the deteriorated frames out changes."""
     rows = []
     for row, method in zip(TABLES["VIII"], ("Faster R-CNN", "Ours"), strict=True):
-        found = runs.get(row["variant"], [])
-        all_, clean = (ours(runs, row["variant"], data, part) for part in ("all", "clean"))
-        key = f"our mAP ({data})"
+        found = given.runs.get(row["variant"], [])
+        all_, clean = (ours(given, row["variant"], part) for part in ("all", "clean"))
+        key = f"our mAP ({given.data})"
         gain = clean[key] - all_[key] if found else None
         rows.append({
             "method": method, "paper with AD (ImageNet VID)": row["all"],
@@ -177,14 +176,14 @@ def table_viii(runs: Runs, others: Runs, data: str, bench: Path) -> list[dict]:
     return rows
 
 
-def table_ix(runs: Runs, others: Runs, data: str, bench: Path) -> list[dict]:
+def table_ix(given: Given) -> list[dict]:
     """Trained with either query."""
     return [{"query": row["query"], "paper mAP (ImageNet VID)": row["mAP"],
-             **ours(runs, name, data), **midi(others, name), **real(others, name)}
+             **ours(given, name), **midi(given, name), **real(given, name)}
             for row, name in zip(TABLES["IX"], ("g-ref", "g"), strict=True)]
 
 
-MAKERS: dict[str, Callable[[Runs, Runs, str, Path], list[dict]]] = {
+MAKERS: dict[str, Callable[[Given], list[dict]]] = {
     "I": table_i, "II": table_ii, "III": table_iii, "IV": table_iv, "V": table_v, "VI": table_vi,
     "VII": table_vii, "VIII": table_viii, "IX": table_ix,
 }
