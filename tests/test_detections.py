@@ -339,7 +339,7 @@ def test_boxes_come_back_to_the_pixels_of_the_file(model):
     dataset, twice = squares(count=1), replace(model.config, source=SourceConfig(short_side=128))
     small = type(model)(twice).eval()
     small.load_state_dict(model.state_dict())
-    (_, got), = detections_of(small, dataset, [0], False, "test")
+    (_, got, _), = detections_of(small, dataset, [0], False, "test")
     from mstlib.data.frames import Sized
     large = detect_clip(small, Sized(dataset[0], 128), twice.test)
     assert got.of_frame(3).boxes == pytest.approx(large[3].boxes / 2)
@@ -356,8 +356,8 @@ def test_saving_goes_on_where_it_stopped(model, tmp_path):
     save_detections(model, dataset, tmp_path, RUN, False, "test")
     assert before.items() <= {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.npz")}.items()
     ask = Ask(["vid"])
-    direct = [score_clip(dataset, ask, *item)
-              for item in detections_of(model, dataset, range(4), False, "test")]
+    direct = [score_clip(dataset, ask, number, found)
+              for number, found, _ in detections_of(model, dataset, range(4), False, "test")]
     assert figures(score_folder(tmp_path, dataset, ask), dataset, ask) == figures(
         direct, dataset, ask)
 

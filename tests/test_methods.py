@@ -27,8 +27,9 @@ from mstlib.config import DETECTORS, Levels, MSTError, with_overrides
 from mstlib.data.clip import sample_supports, window_indices
 from mstlib.data.dataset import BadFile, Dataset
 from mstlib.evaluation.assess import Ask, figures, rescore, run_evaluation, score_clip
+from mstlib.evaluation.detecting import detections_of
 from mstlib.evaluation.detections import read_index, read_shard, shards
-from mstlib.evaluation.linked import linkable, run_linked
+from mstlib.evaluation.linked import run_linked
 from mstlib.link import link
 from mstlib.model.backbone import build_backbone, grouped_stage, residual_stage
 from mstlib.model.detector import MST, build_model
@@ -795,7 +796,8 @@ def test_linking_while_detecting_is_linking_what_was_saved(weights, tmp_path):
     saved = {n: found for path in shards(tmp_path / "found", index)
              for n, found in read_shard(path, index)}
     scores = []
-    for n, found, relations in linkable(model, dataset, False, related=True):
+    for n, found, frames in detections_of(model, dataset, range(len(dataset)), False, "test"):
+        relations = box_relations(model, frames)
         for name in ("counts", "boxes", "scores", "labels"):
             assert np.array_equal(getattr(found, name), getattr(saved[n], name))
         assert [r.shape for r in relations] == list(zip(found.counts, found.counts[1:],
@@ -866,8 +868,9 @@ def test_several_processes_do_not_link_each_on_their_own(weights, monkeypatch):
 def test_a_frame_that_cannot_be_read_names_the_way_out():
     dataset = Dataset("noise", "test", tuple("abcdefgh"), [NoiseClip(3, bad=(1,))])
     with pytest.raises(MSTError, match="^frame 1 is damaged; or leave out .*: --skip-bad"):
-        list(linkable(model_of("c"), dataset, False, related=True))
-    ((_, found, relations),) = linkable(model_of("c"), dataset, True, related=True)
+        list(detections_of(model_of("c"), dataset, [0], False, "test"))
+    ((_, found, frames),) = detections_of(model_of("c"), dataset, [0], True, "test")
+    relations = box_relations(model_of("c"), frames)
     assert found.skipped.tolist() == [False, True, False]
     assert [r.shape for r in relations] == [(found.counts[0], 0), (0, found.counts[2])]
     linked = link("blr", found, relations)

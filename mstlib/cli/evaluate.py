@@ -81,11 +81,15 @@ def evaluate(
         runs = linked_records(checkpoint, link, split, tag=tag, **how) if link else [
             evaluation_record(checkpoint, split, tag=tag, **how)]
     else:
+        from mstlib.evaluation.assess import run_evaluation
+        from mstlib.evaluation.linked import run_linked
+
         place, asked = data and (config.source.format, root), {"skip_bad": skip_bad, "jobs": jobs}
-        how |= {"split": split or "test", "data": place, "skip_bad": skip_bad,
-                "device": device or ("auto" if data else "cpu")}
-        figures = _rescored(detections, place, split, wanted, link, asked) if detections else \
-            _evaluated(checkpoint, link, how | {"save": save, "jobs": jobs})
+        how |= asked | {"split": split or "test", "data": place,
+                        "device": device or ("auto" if data else "cpu")}
+        figures = (_rescored(detections, place, split, wanted, link, asked) if detections else
+                   run_linked(checkpoint, link, **how) if link else
+                   {"": run_evaluation(checkpoint, save=save, **how)})
         runs = [_record(run, wanted[0], tag, name, checkpoint,
                         detections and _saving(run, data, detections))
                 for name, run in figures.items() if run]  # none: one of several processes
@@ -105,18 +109,6 @@ def _format(checkpoint: Path | None) -> str:
     from mstlib.checkpoint import read_metadata
 
     return json.loads(read_metadata(checkpoint)["config"])["source"]["format"] if checkpoint else ""
-
-
-def _evaluated(checkpoint: Path, links: list[str] | None, how: dict) -> dict[str, dict]:
-    """The figures of weights, by the name of what links their detections ("": nothing does)."""
-    if not links:
-        from mstlib.evaluation.assess import run_evaluation
-
-        return {"": run_evaluation(checkpoint, **how)}
-    from mstlib.evaluation.linked import run_linked
-
-    return run_linked(checkpoint, links, **{k: v for k, v in how.items() if k not in
-                                            ("save", "jobs")})
 
 
 def _rescored(detections: Path, place: tuple | None, split: str | None, protocols: list[str],

@@ -104,10 +104,12 @@ def run_evaluation(weights: Path, split: str = "test", variant: str | None = Non
     text = f"({run['variant']}) seed {run['seed']} on {dataset.name} {split}"
     if save is None and this_process()[1] > 1:
         raise MSTError("several processes share an evaluation through a folder: give --save FOLDER")
-    proposals = None if data or save else []
+    scores, proposals = [], []
     if save is None:
-        found = detections_of(model, dataset, range(len(dataset)), skip_bad, text, proposals)
-        scores = [score_clip(dataset, ask, *item) for item in found]
+        for number, columns, found in detections_of(model, dataset, range(len(dataset)), skip_bad,
+                                                    text):
+            scores.append(score_clip(dataset, ask, number, columns))
+            proposals.append([f and f.proposals for f in found])
     else:
         save_detections(model, dataset, save, run, skip_bad, text)
         if this_process()[0]:
@@ -115,7 +117,7 @@ def run_evaluation(weights: Path, split: str = "test", variant: str | None = Non
         scores = score_folder(save, dataset, ask)
     out = identity(run, begun, device) | figures(scores, dataset, ask)
     return out if data else out | {
-        "measures": measures(model, dataset, targets_of(dataset), proposals)}
+        "measures": measures(model, dataset, targets_of(dataset), proposals or None)}
 
 
 def rescore(source: Path, data: Data = None, split: str | None = None, ask: Ask = Ask(),

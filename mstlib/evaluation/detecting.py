@@ -6,9 +6,6 @@ from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from mstlib.config import MSTError
 from mstlib.data.clip import Detections
 from mstlib.data.dataset import BadFile, Dataset
@@ -16,17 +13,17 @@ from mstlib.data.frames import Sized
 from mstlib.evaluation.columns import ClipDetections, flatten
 from mstlib.evaluation.detections import Index, shards, start_folder, write_shards
 from mstlib.model.detector import MST
+from mstlib.model.engine import Found
 from mstlib.progress import progress
 from mstlib.stream import find_clip
 
 
-def detections_of(model: MST, dataset: Dataset, numbers: Sequence[int], skip_bad: bool, text: str,
-                  proposals: list[list[Tensor]] | None = None
-                  ) -> Iterator[tuple[int, ClipDetections]]:
-    """(number, detections in pixels of the frame as it is on disk) of clips, one after the other.
+def detections_of(model: MST, dataset: Dataset, numbers: Sequence[int], skip_bad: bool, text: str
+                  ) -> Iterator[tuple[int, ClipDetections, list[Found | None]]]:
+    """(number, detections in pixels of the frame as it is on disk, all that was found in each frame
+    in pixels of the model's) of clips, one after the other.
 
-    proposals: receives those of every frame of each clip, (n, 4) in the model's pixels. MSTError at
-    a frame that cannot be read, unless skip_bad.
+    MSTError at a frame that cannot be read, unless skip_bad.
     """
     source = model.config.source
     for n in numbers if this_process()[0] else progress(numbers, text):
@@ -35,11 +32,10 @@ def detections_of(model: MST, dataset: Dataset, numbers: Sequence[int], skip_bad
             found = list(find_clip(model, clip, model.config.test, skip_bad))
         except BadFile as error:
             raise MSTError(f"{error}; or leave out what cannot be read: --skip-bad") from error
-        if proposals is not None:
-            proposals.append([f.proposals if f else torch.zeros(0, 4) for f in found])
         frames = [f and Detections(f.detections.boxes / clip.scale(t), f.detections.scores,
                                    f.detections.labels) for t, f in enumerate(found)]
-        yield n, flatten(frames, f"detections, clip {clip.name}", len(dataset.classes))
+        where = f"detections, clip {clip.name}"
+        yield n, flatten(frames, where, len(dataset.classes)), found
 
 
 def save_detections(model: MST, dataset: Dataset, folder: Path, run: dict, skip_bad: bool,
@@ -53,7 +49,8 @@ def save_detections(model: MST, dataset: Dataset, folder: Path, run: dict, skip_
     done = set(chain(*shards(folder, index).values()))
     by_length = sorted(range(len(dataset)), key=lambda n: -index.clips[n][1])
     mine = [n for n in by_length[rank::world] if n not in done]
-    write_shards(folder, detections_of(model, dataset, mine, skip_bad, text))
+    found = detections_of(model, dataset, mine, skip_bad, text)
+    write_shards(folder, ((number, columns) for number, columns, _ in found))
     if world > 1:
         wait_for_all()
 
