@@ -139,13 +139,14 @@ def _record(run: dict, protocol: str, tag: str, link: str, checkpoint: Path | No
     """
     if "config" not in run:
         return run
+    from mstlib.report.catalogue import run_name
     from mstlib.report.recording import record_of, summary_of
 
     training = summary_of(checkpoint) if checkpoint else {}
     minivid = run["config"]["data"]["name"] == run["dataset"]
     lines = [*training.get("recipe", []), *([made] if made else []), this_command()]
     tag = tag or ("" if minivid else run["dataset"])
-    return record_of(run, protocol, "-".join(filter(None, [tag, link])), lines, training)
+    return record_of(run, protocol, run_name(tag, link), lines, training)
 
 
 def _id(run: dict) -> str:

@@ -39,8 +39,13 @@ class Run:
 
     @property
     def name(self) -> str:
-        """VARIANT or VARIANT-TAG."""
-        return f"{self.variant}-{self.tag}" if self.tag else self.variant
+        """See `run_name`."""
+        return run_name(self.variant, self.tag)
+
+
+def run_name(variant: str, *tags: str) -> str:
+    """VARIANT or VARIANT-TAG; empty tags do not count."""
+    return "-".join(filter(None, [variant, *tags]))
 
 
 # Tags of trainings: what differs from the profile.
@@ -195,4 +200,4 @@ def text(value: object) -> str:
 
 def start_name(start: str, seed: int) -> str:
     """The name of a pretraining: the profile's own ("") or one of STARTS."""
-    return "-".join(["pretrained", *filter(None, [start]), f"seed{seed}"])
+    return run_name("pretrained", start, f"seed{seed}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mstlib.report.catalogue import CATALOGUE
+from mstlib.report.catalogue import CATALOGUE, run_name
 from mstlib.report.stats import mean_and_sd, slice_map
 
 Runs = Mapping[str, list[dict]]  # by name of the catalogue: VARIANT or VARIANT-TAG
@@ -29,8 +29,7 @@ def by_name(records: Sequence[dict]) -> dict[str, list[dict]]:
     """Records by the name of their run, each by rising seed."""
     runs: dict[str, list[dict]] = {}
     for record in sorted(records, key=lambda r: r["seed"]):
-        name = f"{record['variant']}-{record['tag']}" if record["tag"] else record["variant"]
-        runs.setdefault(name, []).append(record)
+        runs.setdefault(run_name(record["variant"], record["tag"]), []).append(record)
     return runs
 
 

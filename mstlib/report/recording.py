@@ -11,7 +11,7 @@ from types import MappingProxyType
 from mstlib.config import Config, config_from_dict
 from mstlib.fileio import read_json, write_json
 from mstlib.profiles import WARM, get_config
-from mstlib.report.catalogue import STARTS, options, start_name
+from mstlib.report.catalogue import STARTS, options, run_name, start_name
 from mstlib.report.records import device_name, new_record
 
 
@@ -52,7 +52,7 @@ def linked_records(
     from mstlib.evaluation.linked import run_linked
 
     runs = run_linked(weights, links, split, variant, protocols, settings=settings)
-    return [generated_record(run, weights, protocols[0], "-".join(filter(None, [tag, link])),
+    return [generated_record(run, weights, protocols[0], run_name(tag, link),
                              settings or {}, link) for link, run in runs.items()]
 
 
@@ -91,7 +91,7 @@ def recipe(config: Config, variant: str, seed: int, split: str, tag: str = "",
     ours = "" if settings else given  # what was trained; a tag may stand for how it detects
     profile, begun = config.profile, ours if ours in STARTS else ""
     start = f"build/{profile}/{start_name(begun, 0)}.pt"
-    weights = f"build/{profile}/weights/{'-'.join([variant, *filter(None, [ours])])}-seed{seed}"
+    weights = f"build/{profile}/weights/{run_name(variant, ours, f'seed{seed}')}"
     usual, changed = get_config(profile, variant).to_dict(), {}
     for section in ("source", "data", "model", "train", "test"):
         for field, value in config.to_dict()[section].items():

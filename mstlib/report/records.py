@@ -17,6 +17,7 @@ import torchvision
 
 from mstlib.config import DETECTORS, Config, MSTError
 from mstlib.fileio import write_json
+from mstlib.report.catalogue import run_name
 
 PACKAGE = Path(__file__).parent
 FIELDS = {  # name -> JSON types; every record has all of them
@@ -68,7 +69,7 @@ def new_record(
 
 def run_id(profile: str, variant: str, seed: int, tag: str = "") -> str:
     """Name of a run, such as mini-g-seed0 or mini-g-k4-seed0."""
-    return "-".join([profile, variant, *([tag] if tag else []), f"seed{seed}"])
+    return run_name(profile, variant, tag, f"seed{seed}")
 
 
 def write_record(record: dict, folder: str | Path) -> Path:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mstlib.config import DETECTORS, MSTError, config_from_dict
 from mstlib.fileio import write_text
-from mstlib.report.catalogue import CATALOGUE, TABLES, needs, table_name
+from mstlib.report.catalogue import CATALOGUE, TABLES, needs, run_name, table_name
 from mstlib.report.cells import Given, by_name
 from mstlib.report.controls import control_rows
 from mstlib.report.records import new_record, read_record, read_runs, write_record
@@ -102,8 +102,8 @@ def check_comparable(records: Sequence[dict], loose: bool = False) -> None:
 
 def declared(record: dict) -> set[str]:
     """The settings that make a run what it is: its detector's, and those that the catalogue has."""
-    name = f"{record['variant']}-{record['tag']}" if record["tag"] else record["variant"]
-    run, model = CATALOGUE[name], DETECTORS[record["variant"]].model
+    run = CATALOGUE[run_name(record["variant"], record["tag"])]
+    model = DETECTORS[record["variant"]].model
     return {*(f"model.{field}" for field in model), *run.train, *run.test}
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from mstlib.config import MEGA_VARIANTS, VARIANTS
 from mstlib.evaluation.evaluate import SLICES
 from mstlib.paper import TABLES
-from mstlib.report.catalogue import KS, RS, links_of, percent
+from mstlib.report.catalogue import KS, RS, links_of, percent, run_name
 from mstlib.report.cells import NOT_OURS, Given, midi, ours, real
 from mstlib.report.cost_table import alignment_costs, instance_ms
 from mstlib.report.stats import mean_and_sd, slice_map
@@ -40,7 +40,7 @@ def run_of_row(row: Mapping) -> str:
     if method not in NAMES_I:
         return ""
     stronger = "x" if row["backbone"] == "ResNeXt-101" else ""
-    return "-".join(filter(None, [NAMES_I[method], stronger, LINK_NAMES.get(link, "")]))
+    return run_name(NAMES_I[method], stronger, LINK_NAMES.get(link, ""))
 
 
 def table_i(given: Given) -> list[dict]:
