@@ -146,9 +146,10 @@ def _row(record: dict, protocol: str, recorded: float, here: float) -> dict:
 
 def report_lines(rows: Sequence[dict]) -> list[str]:
     """The comparison as lines for a terminal."""
-    head = f"{'run':20} {'recorded':>9} {'here':>7} {'difference':>11}  verdict"
+    wide = max([20, *(len(r["run"]) for r in rows)])
+    head = f"{'run':{wide}} {'recorded':>9} {'here':>7} {'difference':>11}  verdict"
     return [head] + [
-        f"{r['run']:20} {r['recorded']:9.2f} {r['here']:7.2f} {r['difference']:+11.3f}  "
+        f"{r['run']:{wide}} {r['recorded']:9.2f} {r['here']:7.2f} {r['difference']:+11.3f}  "
         f"{r['verdict']}" for r in rows
     ]
 
