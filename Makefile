@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 .PHONY: help reproduce test lab bench lint lock clean
 
 help:
-	@echo "make reproduce            evaluate the shipped checkpoints, fill Tables I to IX (30 minutes)"
+	@echo "make reproduce            evaluate the shipped checkpoints, fill Tables I to IX (23 minutes)"
 	@echo "make reproduce TRAIN=1    train everything first                               (7 to 8 hours)"
 	@echo "make test                 run the tests                                        (12 minutes)"
 	@echo "make lab                  open the notebooks in JupyterLab                     (seconds)"
