@@ -57,8 +57,8 @@ def records(names) -> list[str]:
 
 def tracked() -> set[str]:
     """Records that the repository holds, on disk or not: a deleted one is restored."""
-    done = subprocess.run(["git", "ls-files", f"{RESULTS}/runs"], capture_output=True, text=True)
-    return set(done.stdout.split())
+    done = subprocess.run(["git", "-C", RESULTS, "ls-files", "runs"], capture_output=True, text=True)
+    return {f"{RESULTS}/{path}" for path in done.stdout.split()}
 
 
 TRACKED = set() if TRAIN else tracked()
@@ -239,11 +239,13 @@ else:
     rule restore:
         output:
             RECORD,
+        params:
+            path=f"runs/{PROFILE}-{{run}}-seed{{seed}}.json",
         message:
             "{output} was deleted; as the repository holds it"
         localrule: True
         shell:
-            "git show HEAD:./{output} > {output}.tmp && mv {output}.tmp {output}"
+            "git -C {RESULTS} show HEAD:./{params.path} > {output}.tmp && mv {output}.tmp {output}"
 
 
 rule evaluate:
