@@ -4,7 +4,7 @@
 # **Paper** Sec. I, Fig. 1, Table VIII · **Equations** none · **CPU** under a minute ·
 # **Needs** nothing beyond the repository ·
 # **Module** [mstlib/evaluation/story.py](../mstlib/evaluation/story.py),
-# [mstlib/show.py](../mstlib/show.py) · **Previous** none, this is the start ·
+# [mstlib/show/](../mstlib/show/__init__.py) · **Previous** none, this is the start ·
 # **Next** 01, the detector that looks at one frame
 
 # %% [markdown]

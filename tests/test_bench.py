@@ -39,7 +39,7 @@ from mstlib.bench.tables import (
 )
 from mstlib.cli.main import app
 from mstlib.config import VARIANTS, MSTError, with_overrides
-from mstlib.model.dalign import sample_taps, sum_taps
+from mstlib.model.deform import sample_taps, sum_taps
 from mstlib.model.engine import MODES, Engine
 from mstlib.model.fast import can_compile, speed_up
 from mstlib.model.flownet import warp

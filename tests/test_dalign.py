@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torchvision.ops import deform_conv2d
 
 from mstlib.config import ModelConfig
-from mstlib.model.dalign import DAlign, chain, deform_conv, displacement
+from mstlib.model.dalign import DAlign
+from mstlib.model.deform import chain, deform_conv, displacement
 
 
 def bilinear(x, y, column):

@@ -21,7 +21,7 @@ from mstlib.evaluation import story
 from mstlib.model.detector import build_model
 from mstlib.png import save_figure
 from mstlib.profiles import get_config
-from mstlib.report import charts, picture
+from mstlib.report import charts, lookup, picture
 from mstlib.report.results import make_claims
 
 
@@ -266,21 +266,21 @@ def test_bars_say_what_is_not_measured():
 
 def test_slice_scores_are_measured_where_there_is_no_record(tmp_path):
     found = {"all": 3.0, "rare pose": 1.0, "slow motion": 5.0, "small objects": 2.0}
-    scores, source = story.slice_scores(tmp_path / "runs", "tiny", "a", lambda: found)
+    scores, source = lookup.slice_scores(tmp_path / "runs", "tiny", "a", lambda: found)
     assert scores == {"all": 3.0, "rare pose": 1.0} and "measured now" in source
 
 
 def test_slice_scores_of_records_with_and_without_slices_of_objects(monkeypatch, tmp_path):
     """Records made before slices of objects were measured lack them; the bars show neither."""
-    frames = dict.fromkeys(story.PARTS, 60.0)
+    frames = dict.fromkeys(lookup.PARTS, 60.0)
     slices = [frames, frames | {"all": 70.0, "rare pose": None, "fast motion": 9.0}]
     runs = [{"id": f"r{k}", "variant": "a", "tag": "", "protocol": "vid",
              "metrics": {"vid": {"slices": part}}, "dataset": {"name": "d", "split": "test"}}
             for k, part in enumerate(slices)]
     for order in (runs, runs[::-1]):
-        monkeypatch.setattr("mstlib.report.records.read_runs", lambda *_, order=order: order)
-        scores, source = story.slice_scores(tmp_path, "tiny", "a", dict)
-        assert tuple(scores) == story.PARTS and scores["all"] == 65.0 and scores["clean"] == 60.0
+        monkeypatch.setattr("mstlib.report.lookup.read_runs", lambda *_, order=order: order)
+        scores, source = lookup.slice_scores(tmp_path, "tiny", "a", dict)
+        assert tuple(scores) == lookup.PARTS and scores["all"] == 65.0 and scores["clean"] == 60.0
         assert scores["rare pose"] != scores["rare pose"]  # NaN: not measured in one of them
         assert source.startswith("d test: mean of the run records r")
 

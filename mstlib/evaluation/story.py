@@ -4,9 +4,8 @@ Pure functions of clips and predictions, used by the notebooks and by the README
 "Right" is what the paper's protocol calls right: the class, and a box with IoU >= 0.5 (Sec. IV-A).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +15,6 @@ from mstlib.config import MSTError
 from mstlib.data.clip import DETERIORATIONS, Clip, Detections, Target, window_indices
 
 SAME = 0.5  # IoU from which a box is taken to show the object
-PARTS = ("all", "clean", "deteriorated", *DETERIORATIONS)  # slices of frames
 
 
 def judge(
@@ -139,6 +137,23 @@ def traveller(clips: Sequence[Clip]) -> tuple[int, int]:
     return max(places, key=merit)
 
 
+def fastest(clips: Sequence[Clip], gap: int) -> tuple[int, int, int]:
+    """The object that moves farthest within `gap` frames, clean in both: (clip, track id, frame t).
+
+    Measured by its centre, from the ground truth. Where no clip has two such frames, the traveller
+    and frame 0.
+    """
+    best, place = -1.0, (*traveller(clips), 0)
+    for c, clip in enumerate(clips):
+        targets = [clip.target(t) for t in range(len(clip))]
+        for t, (now, then) in enumerate(zip(targets, targets[gap:], strict=False)):
+            for i, j in (now.ids[:, None] == then.ids[None]).nonzero().tolist():
+                far = float((then.centres[j] - now.centres[i]).norm())
+                if far > best and not (now.flags[i] | then.flags[j]).any():
+                    best, place = far, (c, int(now.ids[i]), t)
+    return place
+
+
 def find_event(clips: Sequence[Clip], kind: str) -> tuple[int, int, int] | None:
     """A stretch of one deterioration and no other: (clip, track id, its middle frame), or None.
 
@@ -188,23 +203,3 @@ def clean_in_window(clips: Sequence[Clip], window: int, stride: int) -> dict[str
                 for k, kind in enumerate(DETERIORATIONS):
                     known[kind] += [helped] if flags[t, k] else []
     return {kind: 100 * sum(h) / len(h) if h else float("nan") for kind, h in known.items()}
-
-
-def slice_scores(folder: Path, profile: str, variant: str, measure: Callable[[], dict[str, float]]
-                 ) -> tuple[dict[str, float], str]:
-    """mAP in percent on all, clean and deteriorated frames and on each deterioration (Table VIII),
-    and where the numbers are from.
-
-    The mean over the run records of the variant in `folder`; without one, what `measure` returns.
-    """
-    from mstlib.report.records import read_runs
-    from mstlib.report.stats import mean_and_sd, slice_map
-
-    runs = [r for r in read_runs(folder, profile) if r["variant"] == variant and not r["tag"]]
-    if not runs:
-        found = measure()
-        return ({part: found[part] for part in PARTS if part in found},
-                "measured now, one model, on the clips above")
-    means = {part: mean_and_sd([slice_map(r, part) for r in runs])[0] for part in PARTS}
-    data = f"{runs[0]['dataset']['name']} {runs[0]['dataset']['split']}"
-    return means, f"{data}: mean of the run records {', '.join(r['id'] for r in runs)}"

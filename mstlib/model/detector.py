@@ -158,10 +158,10 @@ class MST(nn.Module):
         references."""
         x, how = self.aggregate(maps)
         traces = [Trace() for _ in maps] if trace else []
-        found, _, boxes, scores, a = self.finish(x, size, traces)
+        found, windows, boxes, scores, a = self.finish(x, size, traces)
         if trace:
             logits = self.head(torch.cat(a))[0].split([len(f) for f in a])
-            fill_traces(self, traces, maps, how, boxes, scores, logits)
+            fill_traces(self, traces, maps, how, boxes, scores, windows, logits)
         return found, traces
 
     def finish(self, x: Tensor, size: tuple[int, int], traces: Sequence[Trace] = ()
@@ -191,6 +191,8 @@ class MST(nn.Module):
                trace: Trace | None = None) -> Tensor:
         """Proposal and instance level on one reference: its proposals (N, d), (N, 4), (N,) -> R''
         (N, d)."""
+        if trace:
+            trace.features["RoI"] = a
         if len(a) == 0 or not supports or len(supports[0].boxes) == 0:  # nobody to ask
             return a
         if self.proposal:
@@ -198,10 +200,12 @@ class MST(nn.Module):
             if trace:
                 trace.relation = self.proposal.weights(a, boxes, layers)
             a = self.proposal.ask(a, boxes, layers)
+            if trace:
+                trace.features["proposal"] = a
         if self.instance:
             a, how = self.instance.ask(a, boxes, objectness, supports[-1])
             if trace:
-                trace.instance = how
+                trace.instance, trace.features["instance"] = how, a
         return a
 
     def window(self, features: list[Tensor], boxes: list[Tensor], scores: list[Tensor]

@@ -150,9 +150,13 @@ class FrameLevel(nn.Module):
         out = t + self.expand(out + shift[:, None])
         return out.transpose(1, 2).unflatten(2, (H, W))
 
-    def attention(self, x: Tensor) -> Tensor:
-        """Weights of the reference's cells over all cells, mean over heads: (B, H*W, L, H, W)."""
+    def attention(self, x: Tensor, asking: int = 0) -> Tensor:
+        """Weights of one frame's cells over all cells, mean over heads: (B, H*W, L, H, W).
+
+        x (B, L, C, H, W): aligned windows; asking: the frame whose cells ask, 0 the reference.
+        """
         B, L, C, H, W = x.shape
+        x = x.roll(-asking, 1)                                         # who asks comes first
         q, k, v = self.project(x.permute(0, 1, 3, 4, 2).reshape(B, L * H * W, C), H * W, (H, W))
         A = (q @ k.transpose(-2, -1) / v.shape[-1] ** 0.5).softmax(-1)  # (B, G, H*W, L*H*W), Eq. 5
-        return A.mean(1).unflatten(-1, (L, H, W))
+        return A.mean(1).unflatten(-1, (L, H, W)).roll(asking, 2)

@@ -1,0 +1,107 @@
+"""Boxes with their class, score and track id, on any matplotlib axis.
+
+Ground truth is a dashed line of black on white; a detection is a solid line in the colour of its
+class. Of wrong detections the box is hatched (wrong class) or dotted (nothing there), a missed
+object carries a cross. Nothing is told by colour alone: the class stands beside its box, and the
+colours differ in lightness too, so that a print in grey and a reader who confuses red and green
+lose nothing. Not part of the paper.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from mstlib.config import MSTError
+
+if TYPE_CHECKING:  # matplotlib is imported where it is used
+    from matplotlib.axes import Axes
+
+# By rising lightness (grey 51 to 216 of 255, steps of about 20), for the colour-blind too.
+PALETTE = ("#332288", "#882255", "#0077BB", "#D0540B", "#44AA99", "#EE9A00", "#88CCEE", "#F0E442")
+STYLES = {  # style of a box: line, hatch, sign before its class, entry of the legend
+    "found": ("-", None, "", "solid: detection and its score"),
+    "wrong class": ("-", "////", "≠ ", "hatched, ≠: wrong class"),
+    "nothing there": (":", None, "? ", "dotted, ?: nothing there"),
+    "truth": ("--", None, "", "dashed: ground truth"),
+    "missed": ("--", None, "✕ ", "✕: missed"),
+}
+
+
+def draw_boxes(
+    axis: "Axes", boxes: Tensor, labels: Tensor | None = None, scores: Tensor | None = None,
+    ids: Tensor | None = None, style: str = "found", classes: Sequence[str] | None = None,
+) -> None:
+    """Boxes (N, 4) xyxy pixels with their class, score and track id where given, in one of STYLES.
+
+    MSTError if the style is unknown or the boxes are not (N, 4).
+    """
+    if style not in STYLES:
+        raise MSTError(f"unknown style '{style}'; choose one of {', '.join(STYLES)}")
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise MSTError(f"boxes must be (N, 4) xyxy, got {tuple(boxes.shape)}")
+    for i, box in enumerate(boxes.tolist()):
+        label = None if labels is None else int(labels[i])
+        score = None if scores is None else float(scores[i])
+        track = None if ids is None else int(ids[i])
+        draw_box(axis, box, label, style)
+        text = box_text(label, score, track, style, classes)
+        if text:
+            draw_tag(axis, box, text, label, style)
+
+
+def colour_of(label: int | None) -> str:
+    """The colour of a class (1-based label); they repeat after eight classes, the names do not."""
+    return PALETTE[((label or 1) - 1) % len(PALETTE)]
+
+
+def draw_box(axis: "Axes", box: Sequence[float], label: int | None, style: str) -> None:
+    """One box: a dark or white line underneath keeps it visible on any ground."""
+    from matplotlib.patches import Rectangle
+
+    line, hatch, *_ = STYLES[style]
+    truth = style in ("truth", "missed")
+    colour = "black" if truth else colour_of(label)
+    size = box[2] - box[0], box[3] - box[1]
+    axis.add_patch(Rectangle(box[:2], *size, fill=False, ec="white", lw=2.4))
+    axis.add_patch(Rectangle(box[:2], *size, fill=False, ec=colour, lw=1.4, ls=line, hatch=hatch,
+                             hatch_linewidth=0.5))
+
+
+def box_text(label: int | None, score: float | None, track: int | None, style: str,
+             classes: Sequence[str] | None) -> str:
+    """What stands beside a box, such as "≠ cone-disc .87" or "✕ cone-disc"."""
+    name = "" if label is None else classes[label - 1] if classes else f"class {label}"
+    number = "" if score is None else f"{score:.2f}".removeprefix("0")
+    parts = [name, number, "" if track is None else f"#{track}"]
+    return (STYLES[style][2] + " ".join(part for part in parts if part)).strip()
+
+
+def draw_tag(axis: "Axes", box: Sequence[float], text: str, label: int | None, style: str) -> None:
+    """The text of a box: a detection's above, the ground truth's below, never off the image."""
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    truth, on_right = style in ("truth", "missed"), box[0] + box[2] > left + right
+    ground = "white" if style == "truth" else "black" if style == "missed" else colour_of(label)
+    y = min(box[3], bottom) if truth else max(box[1], top + 0.09 * (bottom - top))
+    y = min(y, bottom - 0.09 * (bottom - top)) if truth else y
+    x = min(box[2], right) if on_right else max(box[0], left)
+    axis.text(x, y, text, fontsize=6, color=ink_on(ground), ha="right" if on_right else "left",
+              va="top" if truth else "bottom",
+              bbox={"facecolor": ground, "edgecolor": "white", "linewidth": 0.4, "pad": 0.8})
+
+
+def ink_on(ground: str) -> str:
+    """Black or white, whichever can be read on a colour."""
+    return "black" if grey_of(ground) > 0.45 else "white"
+
+
+def grey_of(colour: str) -> float:
+    """Lightness 0..1 of a colour as a greyscale print shows it (ITU-R BT.601)."""
+    from PIL.ImageColor import getrgb
+
+    return sum(w * c for w, c in zip((0.299, 0.587, 0.114), getrgb(colour), strict=True)) / 255
+
+
+def legend_text(used: set[str]) -> str:
+    """What the styles of box mean that a picture uses."""
+    return "     ".join(entry for style, (*_, entry) in STYLES.items() if style in used)
