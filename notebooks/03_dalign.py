@@ -154,10 +154,7 @@ with torch.no_grad():
     looks = chain(displacement(first), displacement(second))[1]        # (h, w, 2) cells, (x, y)
     aligned, trace = dalign(window)                                    # the package's own way
 assert torch.allclose(looks, trace["displacement"][0, 1])
-error = (looks - motion).norm(dim=-1)[mine].mean()
-print(f"the runner moved {moved:.2f} cells; DAlign's error on it is {error:.2f} cells")
-
-# %%
+print(f"moved {moved:.2f} cells, DAlign's error {(looks - motion).norm(dim=-1)[mine].mean():.2f}")
 figure, axes = show.grid(1, 2, panel=3.6)
 for axis, field, title in zip(axes, (motion, looks), ("true motion", "DAlign's offsets"), strict=True):
     show.show_image(axis, clip.frame(s))
