@@ -2,6 +2,7 @@
 
 PYTHON ?= python3   # 3.11 or newer; make test PYTHON=python3.12
 JOBS ?= 2           # jobs at once, one thread each
+LAB ?= notebooks/00_what_breaks_a_detector.ipynb  # what JupyterLab is started with
 TRAIN ?= 0          # 1: train everything instead of evaluating what is shipped
 
 READY := .venv/.ready
@@ -46,7 +47,7 @@ test: $(READY)
 	@$(BIN)/python -m pytest
 
 lab: $(READY)
-	@$(BIN)/jupyter lab notebooks/00*.ipynb
+	@$(BIN)/jupyter lab $(LAB)
 
 bench: $(READY)
 	@$(BIN)/mst bench --profile mini --device cpu

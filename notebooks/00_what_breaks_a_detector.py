@@ -37,9 +37,9 @@ threshold: float = 0.5     # score from which a detection counts as said out lou
 results: str = "results"   # folder of the run records, in the repository
 
 # %%
-import ipywidgets
 import pandas
 import torch
+from ipywidgets import FloatSlider, IntSlider
 
 from mstlib.data.clip import DETERIORATIONS, window_indices
 from mstlib.data.minivid.benchmark import CLASSES
@@ -47,7 +47,6 @@ from mstlib.evaluation.evaluate import metrics, slice_masks
 from mstlib.evaluation.story import (
     clean_in_window,
     find_event,
-    slice_scores,
     track_flags,
     track_scores,
     traveller,
@@ -55,7 +54,8 @@ from mstlib.evaluation.story import (
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
 from mstlib.report.charts import bar_chart, score_chart
-from mstlib.show import draw_frame, figure_output, film_strip, grid, table_output
+from mstlib.report.lookup import slice_scores
+from mstlib.show import draw_frame, figure_output, film_strip, grid, live, table_output
 from mstlib.stream import detect_clip, detect_clips
 from mstlib.training.experiment import clips_of, targets_of, trained
 
@@ -172,18 +172,18 @@ strip = film_strip(clip, steps, alone, classes=CLASSES, threshold=threshold, tra
 figure_output(strip, alt, photo=True)
 
 # %% [markdown]
-# Move through the clip yourself. (The slider lives in JupyterLab; the strip above says the same.)
+# Move through the clip yourself, and set the score from which a detection counts. (The sliders live
+# in JupyterLab; the strip above says the same.)
 
 # %%
-def look(frame: int) -> None:
+def look(frame: int, score: float):
     """One frame of the traveller's clip with all ground truth and all detections of (a)."""
     figure, axes = grid(1, 1, panel=4.0)
-    used = draw_frame(axes[0], clip.frame(frame), clip.target(frame), alone[frame], CLASSES,
-                      threshold)
-    figure_output(figure, f"Frame {frame} with boxes: {', '.join(sorted(used))}.", photo=True)
+    used = draw_frame(axes[0], clip.frame(frame), clip.target(frame), alone[frame], CLASSES, score)
+    return figure, f"Frame {frame} with boxes: {', '.join(sorted(used))}."
 
 
-ipywidgets.interactive(look, frame=ipywidgets.IntSlider(0, 0, len(clip) - 1))
+live(look, frame=IntSlider(0, 0, len(clip) - 1), score=FloatSlider(threshold, min=0, max=1, step=0.05))
 
 # %% [markdown]
 # ## 5. Is the traveller an exception?
@@ -282,7 +282,7 @@ table_output(pandas.DataFrame(rows))
 # |---|---|
 # | the traveller and the deteriorations it meets | `evaluation.story.traveller`, `evaluation.story.track_flags` |
 # | events, windows with a clean view | `evaluation.story.find_event`, `evaluation.story.clean_in_window` |
-# | film strips, boxes, the slider's picture | `show.film_strip`, `show.draw_frame` |
+# | film strips, boxes, the slider's picture | `show.film_strip`, `show.draw_frame`, `show.live` |
 # | score of a right detection over time | `evaluation.story.track_scores`, `report.charts.score_chart` |
 # | clean and deteriorated frames | `evaluation.evaluate.slice_masks`, `evaluation.evaluate.metrics` |
 # | a trained detector, its detections in a clip | `training.experiment.trained`, `stream.detect_clip` |

@@ -22,7 +22,7 @@ Click = Callable[[int, float, float], dict[str, object]]  # (axis, x, y) -> valu
 
 
 def live(draw: Draw, click: Click | None = None, **controls: "Widget") -> "VBox":
-    """Controls with the picture that they draw under them.
+    """Controls, named as the arguments are, with the picture that they draw under them.
 
     draw: called with the value of every control by its name; gives a figure and what there is to
     see in words, which stand under it and are its alt text. Of an MSTError the line is shown.
@@ -56,7 +56,8 @@ def live(draw: Draw, click: Click | None = None, **controls: "Widget") -> "VBox"
         if values:
             update()
 
-    for control in controls.values():
+    for name, control in controls.items():
+        control.description = control.description or name.replace("_", " ")
         if hasattr(control, "continuous_update"):
             control.continuous_update = False  # a picture when the slider is let go, not a queue
         control.observe(update, "value")
