@@ -19,7 +19,7 @@ from mstlib.png import png_bytes
 from mstlib.profiles import get_config
 from mstlib.report import figure_board as board
 from mstlib.report import figure_examples, figure_failures, figure_sequences, figures
-from mstlib.show import colour_of, draw_boxes, show_image
+from mstlib.show import colour_of, draw_boxes, show_image, untangle
 
 BLUR, OCCLUSION, POSE = (DETERIORATIONS.index(kind) for kind in
                          ("motion blur", "occlusion", "rare pose"))
@@ -76,7 +76,7 @@ def test_tags_that_lie_on_each_other_move_apart():
     box, label = torch.tensor([[10.0, 20, 50, 50]]), torch.tensor([1])
     for style in ("found", "wrong class", "nothing there"):
         draw_boxes(axis, box, label, torch.tensor([0.9]), style=style)
-    board.untangle(axis)
+    untangle(axis)
     tags = [text.get_window_extent() for text in axis.texts]
     assert len(tags) == 3
     assert not any(a.overlaps(b) for i, a in enumerate(tags) for b in tags[:i])

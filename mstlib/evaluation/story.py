@@ -56,6 +56,13 @@ def track_scores(found: Sequence[Detections], clip: Clip, track: int) -> list[fl
     return scores
 
 
+def hardest(plain: Sequence[float], full: Sequence[float]) -> int:
+    """The frame in which one detector's score of an object falls behind another's the most; frame 0
+    where it never does. Scores as of `track_scores`, NaN counts as no difference."""
+    gaps = [b - a if a == a and b == b else 0.0 for a, b in zip(plain, full, strict=True)]
+    return gaps.index(max(gaps))
+
+
 def track_flags(clip: Clip, track: int) -> Tensor:
     """(T, 4) bool: the deteriorations of one track in every frame."""
     targets = [clip.target(t) for t in range(len(clip))]

@@ -62,23 +62,6 @@ def outline(axis: "Axes") -> None:
                                  ec=colour, lw=3, ls=style))
 
 
-def untangle(axis: "Axes") -> None:
-    """Move tags of boxes up or down that lie on another, if there is room on the frame."""
-    frame, taken = axis.get_window_extent(), []
-    for text in axis.texts:
-        y, tag = text.get_position()[1], text.get_window_extent()
-        height = 1.35 * tag.height / frame.height * -axis.viewLim.height
-        for step in (0, -1, 1, -2, 2, -3, 3):
-            text.set_y(y + step * height)
-            tag = text.get_window_extent().padded(1)
-            free = frame.y0 <= tag.y0 and tag.y1 <= frame.y1
-            if free and not any(tag.overlaps(other) for other in taken):
-                break
-        else:
-            text.set_y(y)
-        taken.append(text.get_window_extent().padded(1))
-
-
 def legend(figure: "Figure", used: set[str], contour: str = "") -> None:
     """What the styles of box mean that were used, and the contour, at the foot of the figure."""
     marks = [legend_text(used), f"thick dashed contour: {contour}" if contour else ""]

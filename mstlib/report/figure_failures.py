@@ -27,9 +27,8 @@ from mstlib.report.figure_board import (
     run_around,
     runs,
     short,
-    untangle,
 )
-from mstlib.show import draw_frame, frame_title
+from mstlib.show import draw_frame, frame_title, untangle
 
 if TYPE_CHECKING:  # matplotlib is imported where it is used
     from matplotlib.axes import Axes

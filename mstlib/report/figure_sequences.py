@@ -12,8 +12,8 @@ from mstlib.data.clip import DETERIORATIONS, Clip
 from mstlib.data.dataset import Dataset
 from mstlib.evaluation.story import track_flags, track_ids, track_scores
 from mstlib.model.detector import MST
-from mstlib.report.figure_board import SHOWN, beside, board, class_of, legend, runs, short, untangle
-from mstlib.show import draw_frame, frame_title
+from mstlib.report.figure_board import SHOWN, beside, board, class_of, legend, runs, short
+from mstlib.show import draw_frame, frame_title, untangle
 
 if TYPE_CHECKING:  # matplotlib is imported where it is used
     from matplotlib.axes import Axes

@@ -13,9 +13,11 @@ from mstlib.show.boxes import (
     draw_box,
     draw_boxes,
     draw_tag,
+    draw_tagged,
     grey_of,
     ink_on,
     legend_text,
+    untangle,
 )
 from mstlib.show.live import live
 from mstlib.show.maps import (
@@ -28,11 +30,12 @@ from mstlib.show.maps import (
     show_image,
 )
 from mstlib.show.output import DPI, cell_text, figure_bytes, figure_output, table_output
-from mstlib.show.strips import PANEL, draw_frame, film_strip, frame_title, grid
+from mstlib.show.strips import PANEL, draw_frame, even_grid, film_strip, frame_title, grid
 
 __all__ = [
     "DPI", "PALETTE", "PANEL", "STYLES", "arrows", "box_text", "cell_at", "cell_centres",
     "cell_text", "colour_of", "dots", "draw_box", "draw_boxes", "draw_frame", "draw_tag",
-    "figure_bytes", "figure_output", "film_strip", "frame_title", "grey_of", "grid", "heat_map",
-    "ink_on", "legend_text", "live", "mark_cell", "show_image", "table_output",
+    "draw_tagged", "even_grid", "figure_bytes", "figure_output", "film_strip", "frame_title",
+    "grey_of", "grid", "heat_map", "ink_on", "legend_text", "live", "mark_cell", "show_image",
+    "table_output", "untangle",
 ]

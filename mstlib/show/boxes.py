@@ -55,13 +55,26 @@ def colour_of(label: int | None) -> str:
     return PALETTE[((label or 1) - 1) % len(PALETTE)]
 
 
-def draw_box(axis: "Axes", box: Sequence[float], label: int | None, style: str) -> None:
-    """One box: a dark or white line underneath keeps it visible on any ground."""
+def draw_tagged(
+    axis: "Axes", boxes: Tensor, texts: Sequence[str], colours: Sequence[str], style: str = "found"
+) -> None:
+    """Boxes (N, 4) xyxy pixels with a text and a colour each: proposals, whose class nobody has
+    said yet. The first ones lie on top; one without text has no tag."""
+    for box, text, colour in reversed(list(zip(boxes.tolist(), texts, colours, strict=True))):
+        draw_box(axis, box, None, style, colour)
+        if text:
+            draw_tag(axis, box, text, None, style, colour)
+
+
+def draw_box(axis: "Axes", box: Sequence[float], label: int | None, style: str,
+             colour: str | None = None) -> None:
+    """One box, in the colour of its class unless given: a dark or white line underneath keeps it
+    visible on any ground."""
     from matplotlib.patches import Rectangle
 
     line, hatch, *_ = STYLES[style]
     truth = style in ("truth", "missed")
-    colour = "black" if truth else colour_of(label)
+    colour = colour or ("black" if truth else colour_of(label))
     size = box[2] - box[0], box[3] - box[1]
     axis.add_patch(Rectangle(box[:2], *size, fill=False, ec="white", lw=2.4))
     axis.add_patch(Rectangle(box[:2], *size, fill=False, ec=colour, lw=1.4, ls=line, hatch=hatch,
@@ -77,17 +90,37 @@ def box_text(label: int | None, score: float | None, track: int | None, style: s
     return (STYLES[style][2] + " ".join(part for part in parts if part)).strip()
 
 
-def draw_tag(axis: "Axes", box: Sequence[float], text: str, label: int | None, style: str) -> None:
-    """The text of a box: a detection's above, the ground truth's below, never off the image."""
+def draw_tag(axis: "Axes", box: Sequence[float], text: str, label: int | None, style: str,
+             colour: str | None = None) -> None:
+    """The text of a box, on the colour of its class unless given: a detection's above, the ground
+    truth's below, never off the image."""
     (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
     truth, on_right = style in ("truth", "missed"), box[0] + box[2] > left + right
     ground = "white" if style == "truth" else "black" if style == "missed" else colour_of(label)
+    ground = colour or ground
     y = min(box[3], bottom) if truth else max(box[1], top + 0.09 * (bottom - top))
     y = min(y, bottom - 0.09 * (bottom - top)) if truth else y
     x = min(box[2], right) if on_right else max(box[0], left)
     axis.text(x, y, text, fontsize=6, color=ink_on(ground), ha="right" if on_right else "left",
               va="top" if truth else "bottom",
               bbox={"facecolor": ground, "edgecolor": "white", "linewidth": 0.4, "pad": 0.8})
+
+
+def untangle(axis: "Axes") -> None:
+    """Move tags of boxes up or down that lie on another, if there is room on the frame."""
+    frame, taken = axis.get_window_extent(), []
+    for text in axis.texts:
+        y, tag = text.get_position()[1], text.get_window_extent()
+        height = 1.35 * tag.height / frame.height * -axis.viewLim.height
+        for step in (0, -1, 1, -2, 2, -3, 3):
+            text.set_y(y + step * height)
+            tag = text.get_window_extent().padded(1)
+            free = frame.y0 <= tag.y0 and tag.y1 <= frame.y1
+            if free and not any(tag.overlaps(other) for other in taken):
+                break
+        else:
+            text.set_y(y)
+        taken.append(text.get_window_extent().padded(1))
 
 
 def ink_on(ground: str) -> str:

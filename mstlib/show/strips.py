@@ -64,6 +64,15 @@ def grid(rows: int, columns: int, panel: float = PANEL) -> tuple["Figure", list[
     return figure, axes
 
 
+def even_grid(count: int, width: float = 9.6) -> tuple["Figure", list["Axes"]]:
+    """A figure of `count` frames, up to seven in one row, more in rows as even as may be; `width`
+    inches at most."""
+    rows = -(-count // 7)
+    columns = -(-count // rows)
+    figure, axes = grid(rows, columns, min(2.4, width / columns - 0.04))
+    return figure, axes[:count]
+
+
 def frame_title(t: int, target: Target, track: int | None = None) -> str:
     """Two lines: "frame 7" and the deteriorations that its objects (or one track) show."""
     flags = of_track(target, track).flags
