@@ -44,10 +44,9 @@ from torchvision.ops import deform_conv2d
 
 from mstlib import show
 from mstlib.data.minivid.benchmark import CLASSES
-from mstlib.evaluation.alignment import alignment_error
+from mstlib.evaluation.alignment import alignment_error, feature_differences
 from mstlib.evaluation.story import fastest, of_track
 from mstlib.model.deform import chain, deform_conv, displacement, sampling_points
-from mstlib.model.flownet import warp
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
 from mstlib.report.controls import control_rows
@@ -223,17 +222,7 @@ show.figure_output(figure, "The reference with one cell outlined, and support fr
 # something of what was read.
 
 # %%
-def differences(F_t: torch.Tensor, F_s: torch.Tensor) -> tuple[dict[str, torch.Tensor], dict]:
-    """|F_t - F| / |F_t| for three F, each (h, w), and DAlign's trace of the pair."""
-    with torch.no_grad():
-        new, how = dalign(torch.stack([F_t, F_s])[None])
-    where = how["displacement"][0, 1].permute(2, 0, 1)                 # (2, h, w)
-    three = {"before": F_s, "read where the offsets point": warp(F_s[None], where[None])[0],
-             "DAlign's output": new[0, 1]}
-    return {k: (F_t - F).norm(dim=0) / F_t.norm(dim=0).mean() for k, F in three.items()}, how
-
-
-far, _ = differences(maps[t], maps[s])
+far, _ = feature_differences(dalign, maps[t], maps[s])                 # each (h, w)
 figure, axes = show.grid(1, 3, panel=2.6)
 for axis, (name, values) in zip(axes, far.items(), strict=True):
     show.heat_map(axis, clip.frame(t), values, "|F_t - F| / |F_t|", top=float(far["before"].max()))
@@ -253,21 +242,17 @@ show.figure_output(figure, "Three heat maps of feature differences: read where t
 # lives in JupyterLab; the strips above say the same.)
 
 # %%
-kept: dict[int, torch.Tensor] = {number: maps}                         # maps of clips looked at
-
-
 def look(clip: int, reference: int, support: int, row: int, column: int):
     """What a cell of the reference reads in the support, and what alignment does to the features."""
     if clip not in kept:
         kept[clip] = clip_maps(model, clips[clip])
-    three, how = differences(*kept[clip][[reference, support]])
+    three, how = feature_differences(dalign, *kept[clip][[reference, support]])
     moved = how["displacement"][0, 1, row, column]
     figure, axes = show.grid(1, 5, panel=1.9)
     panels(axes, clips[clip], reference, support, three)
     show.mark_cell(axes[0], (row, column), stride)
     look_there(axes[1], (row, column), how["offsets"][1, :18])
-    start = (torch.tensor([[column, row]]) + 0.5) * stride
-    show.arrows(axes[1], start, start + stride * moved, "white")
+    show.arrows(axes[1], centres[row, column][None], (centres[row, column] + stride * moved)[None], "white")
     said = ", ".join(f"{name} {values[row, column]:.2f}" for name, values in three.items())
     return figure, (f"Row {row}, column {column} looks {moved[0]:+.1f} cells to the right and {moved[1]:+.1f} "
                     f"down. Difference of features there: {said}.")
@@ -285,7 +270,7 @@ def panels(axes, clip, reference: int, support: int, three: dict[str, torch.Tens
         axis.set_title(title, fontsize=7)
 
 # %%
-last, (h, w) = len(clip) - 1, owner.shape
+kept, last, (h, w) = {number: maps}, len(clip) - 1, owner.shape        # maps of clips looked at
 show.live(look, lambda axis, x, y: dict(zip(("row", "column"), show.cell_at(x, y, (h, w), stride),
                                             strict=True)),
           clip=Dropdown(options=[(clips[c].name, c) for c in range(len(clips))], value=number),
@@ -353,6 +338,6 @@ print(f"3. error of the flow {off:.2f}; parameters: DAlign {sizes[0]:,}, FlowNet
 # | Eq. 2 with loops | `model.deform.deform_conv` |
 # | Θ, the offsets of both layers | `model.dalign.DAlign` |
 # | where a cell looks, the 81 places | `model.deform.chain`, `model.deform.sampling_points` |
-# | error against true motion | `evaluation.alignment.alignment_error` |
+# | error against true motion, differences before and after | `evaluation.alignment.alignment_error`, `evaluation.alignment.feature_differences` |
 # | arrows, dots, heat maps, the live picture | `show.arrows`, `show.dots`, `show.heat_map`, `show.live` |
 # | numbers from the run records | `report.lookup.measured`, `report.controls.control_rows` |

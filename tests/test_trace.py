@@ -8,6 +8,7 @@ from torchvision.ops import deform_conv2d
 from mstlib.config import VARIANTS, Levels, MSTError
 from mstlib.data.clip import Target
 from mstlib.evaluation import listening
+from mstlib.evaluation.alignment import feature_differences
 from mstlib.model.deform import sampling_points
 from mstlib.model.detector import build_model
 from mstlib.model.trace import Trace
@@ -127,6 +128,18 @@ def test_a_cell_reads_exactly_the_places_that_move_its_output():
     read = {(round(x), round(y)) for x, y in sampling_points(first, second, (4, 4)).tolist()}
     moved = {(x, y) for y, x in gradient[0, 0].nonzero().tolist()}
     assert moved == {(x, y) for x, y in read if 0 <= x < 9 and 0 <= y < 9}
+
+
+def test_a_shifted_support_read_where_it_went_is_the_reference():
+    """A stand-in for DAlign that says "two cells to the right" everywhere, and adds nothing."""
+    F_t = torch.randn(3, 6, 8, generator=torch.Generator().manual_seed(2))
+    F_s = F_t.roll(2, 2)
+    right = torch.zeros(1, 2, 6, 8, 2)
+    right[..., 0] = 2
+    three, how = feature_differences(lambda x: (x, {"displacement": right}), F_t, F_s)
+    before, read, after = three.values()
+    assert before.min() > 0.2 and torch.equal(before, after) and "displacement" in how
+    assert read[:, :6].max() < 1e-5 < 0.2 < read[:, 6:].min()  # the last columns left the map
 
 
 def test_without_offsets_a_cell_reads_its_neighbourhood():

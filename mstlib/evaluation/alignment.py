@@ -9,9 +9,10 @@ itself). Notebook 03.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mstlib.model.detector import MST
+from mstlib.model.flownet import warp
 from mstlib.stream import clip_maps
 
 
@@ -30,6 +31,23 @@ def alignment_pairs(model: MST, clip, gaps: Sequence[int]) -> list[tuple[int, Te
             true, owner = clip.true_motion(t, t + gap, stride)
             out.append((gap, d[owner >= 0], true[owner >= 0]))
     return out
+
+
+@torch.no_grad()
+def feature_differences(dalign: nn.Module, F_t: Tensor, F_s: Tensor
+                        ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """How far a support's features are from the reference's, cell by cell: |F_t - F| / |F_t|, each
+    (h, w), for F as it is, read where the offsets point, and as DAlign's output; and its trace.
+
+    F_t, F_s (C, h, w): maps of the reference and of the support. The norm of F_t is its mean over
+    the cells.
+    """
+    new, how = dalign(torch.stack([F_t, F_s])[None])
+    where = how["displacement"][:, 1].permute(0, 3, 1, 2)              # (1, 2, h, w)
+    three = {"before": F_s, "read where the offsets point": warp(F_s[None], where)[0],
+             "DAlign's output": new[0, 1]}
+    scale = F_t.norm(dim=0).mean()
+    return {name: (F_t - F).norm(dim=0) / scale for name, F in three.items()}, how
 
 
 def alignment_error(model: MST, clips: Sequence, gaps: Sequence[int] = (2, 4, 8)) -> dict:
