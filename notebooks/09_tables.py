@@ -100,7 +100,7 @@ claims = make_claims(every, bench, [table])
 print(claims.attrs["caption"])
 table_output(claims.drop(columns=["table", "seeds"]), digits=2)
 
-# %%
+# %% tags=["cover"]
 counts = claims["verdict"].value_counts()
 verdicts = ", ".join(f"{number} {verdict}" for verdict, number in counts.items())
 alt = (f"Forest plot of the claims about Table {table}, our difference in mAP with its 95 % "
