@@ -97,9 +97,8 @@ def draw(axis, clip, f: int, boxes: torch.Tensor, ids: torch.Tensor, texts: list
     """Boxes (n, 4) on frame f, coloured by the track id that they show; dotted for none."""
     show.show_image(axis, clip.frame(f))
     for style, part in (("nothing there", ids < 0), ("found", ids >= 0)):
-        colours = ["#999999" if i < 0 else show.colour_of(i + 1) for i in ids[part].tolist()]
         some = [text for text, on in zip(texts, part.tolist(), strict=True) if on]
-        show.draw_tagged(axis, boxes[part], some, colours, style)
+        show.draw_tagged(axis, boxes[part], some, show.track_colours(ids[part]), style)
     show.untangle(axis)
 
 
@@ -240,10 +239,9 @@ knobs = {"clip": Dropdown(options=[(c.name, k) for k, c in enumerate(clips)], va
 
 def click(axis: int, x: float, y: float) -> dict[str, int]:
     """The smallest proposal of the reference under a click on the first picture."""
-    boxes, place = traced(knobs["clip"].value, knobs["reference"].value)[1].proposals[0], torch.tensor([x, y])
-    inside = ((boxes[:, :2] <= place) & (boxes[:, 2:] > place)).all(1)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(1).masked_fill(~inside, torch.inf)
-    return {"proposal": int(area.argmin()) + 1} if axis == 0 and inside.any() else {}
+    proposals = traced(knobs["clip"].value, knobs["reference"].value)[1].proposals[0]
+    under = show.box_under(proposals, x, y) if axis == 0 else None
+    return {} if under is None else {"proposal": under + 1}
 
 
 show.live(look, click, **knobs)

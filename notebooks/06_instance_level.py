@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Instance level: which of these boxes show the same object?
 #
-# **Paper** Sec. III-E, Tables VI and VII · **Equations** 12 · **CPU** under a minute ·
+# **Paper** Sec. III-C, Tables VI and VII · **Equations** 12 · **CPU** under a minute ·
 # **Needs** nothing beyond the repository ·
 # **Module** [mstlib/model/instance.py](../mstlib/model/instance.py),
 # [mstlib/model/whatif.py](../mstlib/model/whatif.py) · **Previous**
@@ -89,11 +89,6 @@ print(f"{clip.name}, frame {t}: score of the traveller (a) {alone[t]:.2f}, (g) {
       f"{(ids[rank < level.K] >= 0).sum()} of the K = {level.K} candidates show an object")
 
 # %%
-def colours(of: torch.Tensor) -> list[str]:
-    """A colour for each track id, grey for none."""
-    return ["#999999" if i < 0 else show.colour_of(i + 1) for i in of.tolist()]
-
-
 def draw_candidates(axis, K: int, only: int | None = None) -> None:
     """The reference's proposals: the K candidates solid, the others dotted; named all, or only one."""
     show.show_image(axis, clip.frame(t))
@@ -101,7 +96,7 @@ def draw_candidates(axis, K: int, only: int | None = None) -> None:
         pairs = zip(rank[part].tolist(), ids[part].tolist(), strict=True)
         texts = ["" if only not in (None, r + 1) else f"{r + 1}" + (f" #{i}" if i >= 0 else "")
                  for r, i in pairs]
-        show.draw_tagged(axis, boxes[part], texts, colours(ids[part]), style)
+        show.draw_tagged(axis, boxes[part], texts, show.track_colours(ids[part]), style)
     show.untangle(axis)
 
 # %%
@@ -168,11 +163,11 @@ def draw_listened(axes, weights) -> None:
         here = (trace.support_frame == frames.index(f)) & (weights >= 0.005)  # (M,)
         show.show_image(axis, clip.frame(f))
         texts = [f"{100 * w:.0f} %" for w in weights[here].tolist()]
-        show.draw_tagged(axis, trace.supports[here], texts, colours(owners[here]))
+        show.draw_tagged(axis, trace.supports[here], texts, show.track_colours(owners[here]))
         show.untangle(axis)
         axis.set_title(f"frame {f}" + (": reference" if f == t else ""), fontsize=8)
 
-# %%
+# %% tags=["cover"]
 after, weights = listen(trace, len(boxes), level.r, mine)
 figure, axes = show.even_grid(len(frames))
 draw_listened(axes, weights)
@@ -242,9 +237,8 @@ def look(K: int, r: float, proposal: int):
 # %%
 def chosen(axis: int, x: float, y: float) -> dict[str, int]:
     """The smallest proposal under a click on the first panel."""
-    inside = ((boxes[:, :2] <= torch.tensor([x, y])) & (boxes[:, 2:] > torch.tensor([x, y]))).all(1)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(1).masked_fill(~inside, torch.inf)
-    return {"proposal": int(rank[area.argmin()]) + 1} if axis == 0 and inside.any() else {}
+    under = show.box_under(boxes, x, y) if axis == 0 else None
+    return {} if under is None else {"proposal": int(rank[under]) + 1}
 
 
 show.live(look, chosen, K=IntSlider(level.K, 1, len(boxes)),

@@ -65,3 +65,5 @@ def test_every_deviation_named_in_the_code_exists_and_is_named_where_it_happens(
 def test_every_picture_has_words():
     for alt in re.findall(r"!\[([^\]]*)\]", README):
         assert len(alt.split()) >= 8
+    for picture in re.findall(r"<img [^>]*>", README):
+        assert len(re.search(r'alt="([^"]*)"', picture)[1].split()) >= 4

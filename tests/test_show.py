@@ -156,6 +156,14 @@ def test_boxes_are_drawn_where_they_are():
         show.draw_boxes(axis, torch.zeros(0, 4), style="bold")
 
 
+def test_the_smallest_box_is_under_a_place_and_a_track_keeps_its_colour():
+    boxes = torch.tensor([[0.0, 0, 40, 40], [10, 10, 20, 20], [50, 0, 60, 9]])
+    assert [show.box_under(boxes, *at) for at in ((15, 15), (5, 5), (45, 5))] == [1, 0, None]
+    assert show.box_under(boxes[:0], 5, 5) is None
+    one, none, again = show.track_colours(torch.tensor([3, -1, 3]))
+    assert one == again != none
+
+
 @pytest.mark.parametrize("style", show.STYLES)
 @pytest.mark.parametrize("box", [[0, 0, 20, 6], [50, 0, 64, 64], [30, 58, 64, 64]])
 def test_tags_stay_on_the_image(style, box):

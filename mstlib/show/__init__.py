@@ -1,14 +1,15 @@
 """One visual language for pictures: frames with boxes, arrows and heat maps, on your data too.
 
-`boxes` on an axis, frames as `strips`, `maps` over an image, `live` pictures that follow controls,
-`output` of a notebook. Figures are made without pyplot: no global state, and nothing appears that
-is not asked for. Not part of the paper.
+`boxes` on an axis, frames as `strips`, `maps` over an image, pictures that follow `widgets`, and
+the `output` of a notebook. Figures are made without pyplot: no global state, and nothing appears
+that is not asked for. Not part of the paper.
 """
 
 from mstlib.show.boxes import (
     PALETTE,
     STYLES,
     box_text,
+    box_under,
     colour_of,
     draw_box,
     draw_boxes,
@@ -17,9 +18,9 @@ from mstlib.show.boxes import (
     grey_of,
     ink_on,
     legend_text,
+    track_colours,
     untangle,
 )
-from mstlib.show.live import live
 from mstlib.show.maps import (
     arrows,
     cell_at,
@@ -31,11 +32,12 @@ from mstlib.show.maps import (
 )
 from mstlib.show.output import DPI, cell_text, figure_bytes, figure_output, table_output
 from mstlib.show.strips import PANEL, draw_frame, even_grid, film_strip, frame_title, grid
+from mstlib.show.widgets import live
 
 __all__ = [
-    "DPI", "PALETTE", "PANEL", "STYLES", "arrows", "box_text", "cell_at", "cell_centres",
-    "cell_text", "colour_of", "dots", "draw_box", "draw_boxes", "draw_frame", "draw_tag",
-    "draw_tagged", "even_grid", "figure_bytes", "figure_output", "film_strip", "frame_title",
-    "grey_of", "grid", "heat_map", "ink_on", "legend_text", "live", "mark_cell", "show_image",
-    "table_output", "untangle",
+    "DPI", "PALETTE", "PANEL", "STYLES", "arrows", "box_text", "box_under", "cell_at",
+    "cell_centres", "cell_text", "colour_of", "dots", "draw_box", "draw_boxes", "draw_frame",
+    "draw_tag", "draw_tagged", "even_grid", "figure_bytes", "figure_output", "film_strip",
+    "frame_title", "grey_of", "grid", "heat_map", "ink_on", "legend_text", "live", "mark_cell",
+    "show_image", "table_output", "track_colours", "untangle",
 ]

@@ -10,6 +10,7 @@ lose nothing. Not part of the paper.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from mstlib.config import MSTError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # matplotlib is imported where it is used
 
 # By rising lightness (grey 51 to 216 of 255, steps of about 20), for the colour-blind too.
 PALETTE = ("#332288", "#882255", "#0077BB", "#D0540B", "#44AA99", "#EE9A00", "#88CCEE", "#F0E442")
+NOBODY = "#999999"  # of a box that shows no object
 STYLES = {  # style of a box: line, hatch, sign before its class, entry of the legend
     "found": ("-", None, "", "solid: detection and its score"),
     "wrong class": ("-", "////", "≠ ", "hatched, ≠: wrong class"),
@@ -64,6 +66,19 @@ def draw_tagged(
         draw_box(axis, box, None, style, colour)
         if text:
             draw_tag(axis, box, text, None, style, colour)
+
+
+def track_colours(ids: Tensor) -> list[str]:
+    """A colour for each of some track ids (n,), the same one wherever it appears; grey for -1."""
+    return [NOBODY if i < 0 else colour_of(i + 1) for i in ids.tolist()]
+
+
+def box_under(boxes: Tensor, x: float, y: float) -> int | None:
+    """Which of the boxes (N, 4) xyxy lies under a place: the smallest; None if none does."""
+    place = boxes.new_tensor([x, y])
+    inside = ((boxes[:, :2] <= place) & (boxes[:, 2:] > place)).all(1)  # (N,)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1).masked_fill(~inside, torch.inf)
+    return int(area.argmin()) if inside.any() else None
 
 
 def draw_box(axis: "Axes", box: Sequence[float], label: int | None, style: str,

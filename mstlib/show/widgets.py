@@ -5,6 +5,8 @@ the model, belongs before it: a drawing function reads a trace that is already t
 answer comes while the hand is still on the slider. Not part of the paper.
 """
 
+import atexit
+import gc
 from base64 import b64encode
 from collections.abc import Callable
 from html import escape
@@ -62,6 +64,7 @@ def live(draw: Draw, click: Click | None = None, **controls: "Widget") -> "VBox"
             control.continuous_update = False  # a picture when the slider is let go, not a queue
         control.observe(update, "value")
     update()
+    spare_imports()
     box = ipywidgets.VBox([row, picture])
     if click:
         from ipyevents import Event
@@ -69,6 +72,15 @@ def live(draw: Draw, click: Click | None = None, **controls: "Widget") -> "VBox"
         box.clicks = Event(source=picture, watched_events=["click"])
         box.clicks.on_dom_event(clicked)
     return box
+
+
+def spare_imports() -> None:
+    """Leave what is there by now out of the garbage collector's rounds: going through all that
+    torch and matplotlib have brought takes 0.4 s, for which every dozenth picture would wait."""
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
+        atexit.register(gc.unfreeze)  # libraries look for their leaks then
 
 
 def picture_html(figure: "Figure", words: str) -> str:
