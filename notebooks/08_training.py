@@ -119,7 +119,7 @@ def smooth_l1(x: float) -> float:
     """0.5 x^2 near zero, |x| - 0.5 beyond 1."""
     return 0.5 * x * x if abs(x) < 1 else abs(x) - 0.5
 
-
+# %%
 def goals(now, then, size: tuple[int, int], stride: int):
     """((row, column), shift in cells) of every cell that lies in a box that both frames show."""
     for box, track in zip(now.boxes.tolist(), now.ids.tolist(), strict=True):
