@@ -229,7 +229,7 @@ strip = film_strip(clip, sorted(window), classes=CLASSES, track=track, titles=ti
 alt = f"Film strip of the test window around frame {worst}: what the support frames show of it."
 figure_output(strip, alt, photo=True)
 
-# %%
+# %% tags=["cover"]
 full = trained(profile, "g")
 curve["(g) with supports"] = track_scores(detect_clip(full, clip, config.test), clip, track)
 found = [t for t in missed if curve["(g) with supports"][t] >= threshold]

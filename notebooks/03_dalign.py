@@ -145,7 +145,7 @@ print("four loops, mstlib and torchvision give the same numbers")
 # support, so one cell looks where the second sends it and from there where the first does: their
 # displacements add up, and the sum is what the detector takes for motion.
 
-# %%
+# %% tags=["cover"]
 window = maps[[t, s]][None]                                            # (1, 2, C, h, w), reference first
 with torch.no_grad():
     h = dalign.joint(window)                                           # both frames at once

@@ -159,7 +159,7 @@ show.draw_tagged(axes[2], boxes[0][[mine]], ["traveller"], [show.colour_of(1)])
 show.show_image(axes[3], clip.frame(frames[trace.support_frame[loudest]]))
 show.draw_tagged(axes[3], trace.supports[[loudest]], [f"{100 * heard[loudest]:.0f} %"], [show.colour_of(1)])
 
-# %%
+# %% tags=["cover"]
 titles = ("DAlign: where it looks", "frame level: what it averages", "RPN: its proposal", "proposal level: heard most")
 for axis, title, f in zip(axes, titles, (frames[far], frames[far], t, frames[trace.support_frame[loudest]]), strict=True):
     axis.set_title(f"{title}\nframe {f}", fontsize=8)

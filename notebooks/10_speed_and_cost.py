@@ -138,7 +138,7 @@ print(texts)
 # method adds. Where the modes compute the same (nothing depends on the reference) a variant has
 # one row.
 
-# %%
+# %% tags=["cover"]
 entry = mini["modes"]
 show("modes", entry)
 wide = [row for row in entry["rows"] if row["window"] == max(r["window"] for r in entry["rows"])]

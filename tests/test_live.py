@@ -8,7 +8,7 @@ from ipywidgets import Checkbox, IntSlider
 
 from mstlib import show
 from mstlib.config import MSTError
-from mstlib.show.live import place_of
+from mstlib.show.widgets import place_of
 
 
 def picture(box) -> str:

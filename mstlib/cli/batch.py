@@ -116,15 +116,20 @@ def notebooks(
     folder: Annotated[Path, typer.Argument(help="Folder of percent sources, .py.")] = Path(
         "notebooks"),
     every: Annotated[bool, typer.Option("--all", help="Those that are up to date too.")] = False,
+    covers: Annotated[Path, typer.Option(help="Folder of the pictures.")] = Path(
+        "results/figures/notebooks"),
 ) -> None:
-    """Make each .ipynb whose source changed: convert it, run it, write it beside.
+    """Make each .ipynb whose source changed: convert it, run it, write it beside; then the README's
+    pictures of them.
 
     \b
     Example: mst notebooks
     """
+    from mstlib.covers import write_covers
     from mstlib.notebook import build_notebooks
 
     made = build_notebooks(folder, every)
+    write_covers(folder, covers)
     print("\n".join(map(str, made)) or "every notebook is up to date")
 
 
