@@ -243,7 +243,7 @@ def chosen(axis: int, x: float, y: float) -> dict[str, int]:
 
 show.live(look, chosen, K=IntSlider(level.K, 1, len(boxes)),
           r=FloatSlider(level.r, min=0.05, max=1, step=0.05),
-          proposal=IntSlider(int(rank[mine]) + 1, 1, len(boxes)))
+          proposal=IntSlider(min(int(rank[mine]) + 1, level.K), 1, len(boxes)))
 
 # %% [markdown]
 # ## 5. How much do K and r matter?

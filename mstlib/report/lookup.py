@@ -54,7 +54,11 @@ def measured(folder: Path, profile: str, variant: str, what: str, measure: Calla
 
 
 def mean_of(groups: Sequence[dict]) -> dict:
-    """The mean of nested dicts of numbers that have the same names."""
-    return {name: mean_of([g[name] for g in groups]) if isinstance(value, dict)
-            else sum(g[name] for g in groups) / len(groups)
-            for name, value in groups[0].items()}
+    """The mean of nested dicts of numbers that have the same names; None where one is None."""
+    means = {}
+    for name in groups[0]:
+        values = [group[name] for group in groups]
+        known = None not in values
+        means[name] = mean_of(values) if isinstance(values[0], dict) else (
+            sum(values) / len(values) if known else None)
+    return means

@@ -22,8 +22,9 @@ def share_bars(axis: "Axes", shares: Mapping[str, float], signed: str = "") -> N
     """A posterior, shares 0..1 by name, as horizontal bars with their numbers; `signed`, the right
     name, is dark and has a tick mark."""
     names = list(shares)
-    bars = axis.barh(range(len(names)), list(shares.values()), height=0.76, edgecolor="#222222", lw=0.5,
-                     color=[SIGNED if name == signed else OTHER for name in names])
+    colours = [SIGNED if name == signed else OTHER for name in names]
+    bars = axis.barh(range(len(names)), list(shares.values()), height=0.76, lw=0.5,
+                     edgecolor="#222222", color=colours)
     axis.bar_label(bars, [f"{v:.2f}".removeprefix("0") for v in shares.values()], padding=2,
                    fontsize=6)
     axis.set_axis_on()

@@ -1,7 +1,6 @@
 """The data card of MiniVID: what the splits hold, counted from the files, and a contact sheet."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,9 @@ from mstlib.config import DataConfig
 from mstlib.data.card_text import fact_table, knob_rows
 from mstlib.data.clip import DETERIORATIONS
 from mstlib.data.minivid.benchmark import CLASSES, MiniClip, load_minivid
-from mstlib.data.minivid.film import film_frame
 from mstlib.data.minivid.generate import SPLITS, extent
-from mstlib.data.minivid.scene import Scene, Script
-from mstlib.data.minivid.scenery import draw_scenery
-from mstlib.data.minivid.script import draw_body
+from mstlib.data.minivid.portrait import portrait
+from mstlib.data.minivid.scene import Scene
 from mstlib.fileio import write_text, write_via
 
 SIZES = (36, 48)  # px of a 128-pixel frame, root of the box area: small | medium | large
@@ -166,25 +163,6 @@ def _number(value: float) -> str:
     if isinstance(value, int):
         return str(value)
     return "-" if math.isnan(value) else f"{value:.1f}"
-
-
-def portrait(label: int, size: int, scene: Scene, yaw: float = 0.3, **fate: object) -> Array:
-    """An object of class `label` alone in the middle, (S, S, 3) in 0..1.
-
-    All portraits of one body have the same shape, paint and ground. `fate` replaces fields of
-    `Body`, one value for the one frame: tilt, streak, sigma or cover.
-    """
-    rng = np.random.default_rng(np.random.SeedSequence((2022, (label - 1) // 2)))
-    body = draw_body(rng, (label - 1) // 2, (label - 1) % 2, 1, scene, size / 128, [])
-    still = {"yaw": yaw, "tilt": -0.2, "streak": (0.0, 0.0), "sigma": 0.0, "cover": (0.0, 1.0, 0.0)}
-    body = replace(
-        body, camouflaged=False, diameter=size * 0.55, centre=np.full((1, 2), size / 2), roll=0.1,
-        scale=np.ones(1), **{name: [value] for name, value in {**still, **fate}.items()},
-    )
-    script = Script([body], np.zeros((1, 2)), (-0.4, -0.5, 0.75))
-    plain = replace(scene, still_shapes=(4, 4), moving_shapes=(0, 0))
-    frame, _, _ = film_frame(script, draw_scenery(rng, script, size, plain), 0, size, scene)
-    return frame.transpose(1, 2, 0).clip(0, 1)
 
 
 def _write_sheet(path: Path, clips: list[MiniClip], config: DataConfig, scene: Scene) -> None:

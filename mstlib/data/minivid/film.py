@@ -113,7 +113,19 @@ def film_clip(
 
     The ground truth has the columns of `FIELDS`, and pan (T, 2): the ground's place in px.
     """
-    script, scenery, rng = direct_clip(seed, length, size, scene)
+    frames, table = film_script(*direct_clip(seed, length, size, scene), size, scene)
+    return frames, {**table, "clip": np.full_like(table["clip"], seed[2])}
+
+
+def film_script(
+    script: Script, scenery: Scenery, rng: np.random.Generator, size: int, scene: Scene
+) -> tuple[Array, dict[str, Array]]:
+    """As `film_clip`, of what `direct_clip` gives, clip number 0.
+
+    Of a script that was changed meanwhile, say by taking the blur away, all else stays as it was,
+    noise included.
+    """
+    length = len(script.pan)
     grain = rng.random((3, 2 * size, 2 * size)).astype(np.float32) - np.float32(0.5)
     grain *= np.float32(2 * scene.noise)
     frames, table = np.empty((length, 3, size, size), dtype=np.uint8), []
@@ -125,7 +137,7 @@ def film_clip(
         for view in sorted(views, key=lambda view: view.body.track):
             row = annotate(view, t, size, scene)
             if row is not None:
-                table.append({**row, "clip": seed[2], "id": view.body.track})
+                table.append({**row, "clip": 0, "id": view.body.track})
     return frames, {**as_columns(table), "pan": script.pan.astype(np.float32)}
 
 
