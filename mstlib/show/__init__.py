@@ -5,6 +5,7 @@ the `output` of a notebook. Figures are made without pyplot: no global state, an
 that is not asked for. Not part of the paper.
 """
 
+from mstlib.show.bars import share_bars, stacked_bars
 from mstlib.show.boxes import (
     PALETTE,
     STYLES,
@@ -39,5 +40,5 @@ __all__ = [
     "cell_centres", "cell_text", "colour_of", "dots", "draw_box", "draw_boxes", "draw_frame",
     "draw_tag", "draw_tagged", "even_grid", "figure_bytes", "figure_output", "film_strip",
     "frame_title", "grey_of", "grid", "heat_map", "ink_on", "legend_text", "live", "mark_cell",
-    "show_image", "table_output", "track_colours", "untangle",
+    "share_bars", "show_image", "stacked_bars", "table_output", "track_colours", "untangle",
 ]
