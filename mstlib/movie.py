@@ -2,11 +2,12 @@
 detection looks like on a picture and on a moving one is the same. Not part of the paper.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -48,6 +49,16 @@ def movie_file(path: Path, classes: Sequence[str], fps: float | None, threshold:
             if stream:
                 _mux(container, stream, None)
             container.close()
+
+
+def write_frames(path: Path, frames: Iterable[Tensor], fps: float | None = None) -> Path:
+    """An .mp4 of frames (3, H, W) uint8 as they are, small ones enlarged: what a camera would have
+    made of a clip. MSTError if it cannot be written."""
+    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+    with movie_file(path, (), fps) as write:
+        for t, image in enumerate(frames):
+            write(DetectedFrame(t, nothing, image))
+    return path
 
 
 def _stream(container, size: tuple[int, int], fps: float):

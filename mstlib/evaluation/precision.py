@@ -40,7 +40,7 @@ def _class_precisions(table: MatchTable, c: int, weights: Array | None, chosen: 
     if objects is not None:
         kept = np.append(objects, True)[table.object[rows]] & (True if frames is None else kept)
     if weights is None:
-        return _area(tp[kept], len(where))[None]
+        return area(tp[kept], len(where))[None]
     wanted = np.bincount(table.clip_of[where], minlength=table.clips)
     return _weighted_areas(tp[kept], table.clip_of[frame[kept]], wanted, weights)
 
@@ -51,7 +51,7 @@ def members(truth: Truth, frames: Array | None, objects: Array | None) -> Array:
     return chosen if frames is None else chosen & frames[truth.frames]
 
 
-def _area(tp: Array, objects: int) -> Array:
+def area(tp: Array, objects: int) -> Array:
     """() area under the interpolated precision-recall curve; tp (D,) bool by falling score.
 
     Recall rises at true positives only, and precision peaks there: the curve is needed there only.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # matplotlib and pandas are imported where they are used
 LABEL = 46  # letters in a line of a claim
 INK, PALE = "#222222", "#BBBBBB"
 LINES = (("o", "-", "#0077BB"), ("s", "--", "#D0540B"), ("^", ":", "#332288"))  # mark, line, colour
+FILLS = ("", "////", "....")  # of bars side by side
 HATCHES = dict(zip(DETERIORATIONS, ("////", "....", "xxxx", "\\\\\\\\"), strict=True))
 
 
@@ -69,17 +70,38 @@ def _kinds(axis: "Axes", flags: Tensor) -> None:
     axis.set_xlim(-0.6, len(flags) - 0.4)
 
 
-def bar_chart(values: Mapping[str, float], label: str) -> "Figure":
+def bar_chart(values: Mapping[str, float], label: str, digits: int = 1) -> "Figure":
     """One horizontal bar with its number for each name; NaN gets no bar."""
     figure, axis = chart(height=0.5 + 0.32 * len(values))
     names, numbers = list(values), list(values.values())
     known = [0.0 if value != value else value for value in numbers]
     bars = axis.barh(names, known, color="#0077BB", height=0.7)
-    texts = ["not measured" if value != value else f"{value:.1f}" for value in numbers]
+    texts = ["not measured" if value != value else f"{value:.{digits}f}" for value in numbers]
     axis.bar_label(bars, texts, padding=3, fontsize=8)
     axis.invert_yaxis()
     axis.set_xlabel(label, fontsize=9)
     axis.margins(x=0.12)
+    return figure
+
+
+def share_chart(shares: Mapping[str, Mapping[str, float]], label: str) -> "Figure":
+    """Groups of horizontal bars with their numbers: by detector, by name of the group; NaN gets no
+    bar."""
+    names = list(dict.fromkeys(name for groups in shares.values() for name in groups))
+    figure, axis = chart(height=0.7 + 0.17 * (len(shares) + 1) * len(names))
+    high = 0.8 / len(shares)
+    for k, (detector, groups) in enumerate(shares.items()):
+        values = [groups.get(name, float("nan")) for name in names]
+        places = [y + (k - (len(shares) - 1) / 2) * high for y in range(len(names))]
+        bars = axis.barh(places, [0 if v != v else v for v in values], high, label=detector,
+                         color=LINES[k % 3][2], edgecolor="white", hatch=FILLS[k % 3])
+        axis.bar_label(bars, ["–" if v != v else f"{v:.0f}" for v in values], padding=3, fontsize=7)
+    axis.set_yticks(range(len(names)), names)
+    axis.invert_yaxis()
+    axis.set_xlabel(label, fontsize=9)
+    axis.margins(x=0.08)
+    axis.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(shares),
+                frameon=False)
     return figure
 
 

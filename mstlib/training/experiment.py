@@ -126,7 +126,7 @@ def trained(profile: str, variant: str, root: Path | None = None) -> MST:
     folder = home(config.data, root).parent / "trained" / profile
     weights = folder / f"{variant}.safetensors"
     if not weights.exists():
-        run_pretraining(config, SHIPPED_SEED, folder / "pretrained.pt", root)
+        run_pretraining(get_config(profile), SHIPPED_SEED, folder / "pretrained.pt", root)
         run_training(config, SHIPPED_SEED, folder / "pretrained.pt", folder / f"{variant}.pt",
                      weights, root)
     return load_weights(weights, variant)[0]
