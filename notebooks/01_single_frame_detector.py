@@ -242,7 +242,7 @@ assert torch.allclose(ours, theirs, atol=1e-4)                             # (C,
 assert torch.allclose(says, trace.scores[shows], atol=1e-4)
 print(f"box {tuple(box.shape)} -> RoI {tuple(ours.shape)} -> {tuple(vector.shape)} -> {len(says)} shares")
 
-# %%
+# %% tags=["cover"]
 figure, axes = show.grid(2, 3, panel=2.35)
 quarters = (torch.arange(2 * m.roi_size) + 0.5) / (2 * m.roi_size)
 grid = torch.cartesian_prod(quarters, quarters)                            # (4 n n, 2)

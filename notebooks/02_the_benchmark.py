@@ -153,7 +153,7 @@ degrees = range(0, 360, 45)
 turned = [twins(yaw=math.radians(d)) for d in degrees]
 assert all(differ == 0 for _, row, differ in turned if row["key"] == 0)   # from behind: not one pixel
 
-# %%
+# %% tags=["cover"]
 figure, axes = show.grid(2, len(degrees), panel=1.1)
 for i, (d, (images, row, differ)) in enumerate(zip(degrees, turned, strict=True)):
     for axis, image in zip((axes[i], axes[i + len(degrees)]), images, strict=True):

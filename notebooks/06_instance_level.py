@@ -271,7 +271,7 @@ for name in ("VI", "VII"):
 runs = {r["id"]: r for r in read_runs(ROOT / results / "runs", profile)}
 pairs = [(name, runs[i]) for name, i in (("by the test-time rule", f"{profile}-g-seed0"),
                                          ("by label, as printed", f"{profile}-g-label-seed0")) if i in runs]
-show.table_output(pandas.DataFrame([{"who asks in training": name, "class loss at the end": r["losses"]["class"],
+show.table_output(pandas.DataFrame([{"who asks in training": name, "class loss at the end": r["losses"].get("class"),
                                      "test mAP": r["metrics"]["vid"]["slices"]["all"]} for name, r in pairs]), digits=2)
 
 # %% [markdown]
