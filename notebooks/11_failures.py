@@ -282,7 +282,7 @@ def look(failures_of: str, kind: str, shows: str, order: str, case: int, step: i
     chosen = counts.choose(diagnoses[failures_of].cases, kind, shows, order)
     number = min(case, len(chosen))
     figure, words = case_picture(videos, found, diagnoses, failures_of, chosen[number - 1], step, threshold)
-    return figure, f"Case {number} of {len(chosen)}. {words}"
+    return figure, f"Case {number} of {len(chosen)} (kind: {kind}; shows: {shows}; order: {order}). {words}"
 
 
 show.live(look, failures_of=Dropdown(options=list(found), value="(g)"),

@@ -4,6 +4,7 @@ Started by `make lab` on a free port, at scale tiny. Needs Chromium (Debian: apt
 chromium). Screenshots stay in build/lab.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -22,7 +23,10 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
 SHOTS = ROOT / "build" / "lab"
 TOKEN = "lab-under-test"
-PLAIN = {"windowingMode": "none"}  # else only the cells in sight are there
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},  # else only the cells in sight exist
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
 DRIVEN = [path for path in sorted((ROOT / "notebooks").glob("*.py"))
           if path.stem[:2] in ("03", "05", "06", "11", "12")]
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
@@ -44,9 +48,10 @@ def lab(tmp_path_factory):
         for cell in notebook.cells:
             cell.source = cell.source.replace('profile: str = "mini"', 'profile: str = "tiny"')
         nbformat.write(notebook, home / f"{source.stem}.ipynb")
-    settings = home / "settings" / "@jupyterlab" / "notebook-extension"
-    settings.mkdir(parents=True)
-    (settings / "tracker.jupyterlab-settings").write_text(str(PLAIN).replace("'", '"'))
+    for name, values in SETTINGS.items():
+        settings = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text(json.dumps(values))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
