@@ -54,7 +54,6 @@ from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
 from mstlib.report.charts import score_chart
 from mstlib.report.lookup import measured
-from mstlib.show.bars import share_bars, stacked_bars
 from mstlib.stream import clip_maps, detect_clip, find_clip, trace_frame
 from mstlib.training.experiment import clips_of, targets_of, trained
 
@@ -253,7 +252,7 @@ for axis, below, (role, t) in zip(axes[:3], axes[3:], times.items(), strict=True
     show.draw_tagged(axis, box[None], [f"objectness {traces[t].objectness[0][i]:.2f}"], [show.PALETTE[2]])
     show.dots(axis, box[:2] + grid * (box[2:] - box[:2]), size=2)
     axis.set_title(f"{role}: frame {t}", fontsize=8)
-    share_bars(below.inset_axes((0.36, 0.02, 0.62, 0.96)),
+    show.share_bars(below.inset_axes((0.36, 0.02, 0.62, 0.96)),
                dict(zip(NAMES, traces[t].scores[i].tolist(), strict=True)), NAMES[label])
 show.figure_output(figure, "The traveller's proposal in the three frames, with the points that RoIAlign "
                    "reads; under each, as bars, the shares that the head gives the classes.", photo=True)
@@ -305,7 +304,7 @@ def look(frame: int, score: float, proposal: int):
     used = show.draw_frame(left, clip.frame(frame), target, alone[frame], CLASSES, score)
     show.draw_tagged(left, trace.proposals[0][i][None], [f"proposal {i}"], ["white"], "nothing there")
     show.untangle(left)
-    share_bars(right.inset_axes((0.25, 0.02, 0.74, 0.96)),
+    show.share_bars(right.inset_axes((0.25, 0.02, 0.74, 0.96)),
                dict(zip(NAMES, trace.scores[i].tolist(), strict=True)), NAMES[target.labels[row] if row >= 0 else 0])
     return figure, (f"Frame {frame}, boxes: {', '.join(sorted(used)) or 'none'}. Proposal {i}, objectness "
                     f"{trace.objectness[0][i]:.2f}, is taken for {NAMES[int(trace.scores[i].argmax())]}.")
@@ -353,7 +352,7 @@ parts |= {f"{name} alone": flags[:, k] & (flags.sum(1) == 1) for k, name in enum
 shares = {f"{part} ({int(mask.sum())})": {
     name: 100 * float((kind[mask] == k).double().mean()) for k, name in enumerate(OUTCOMES)}
     for part, mask in parts.items() if mask.any()}
-show.figure_output(stacked_bars(shares, "percent of the objects"), "Stacked bars of outcomes, percent right: "
+show.figure_output(show.stacked_bars(shares, "percent of the objects"), "Stacked bars of outcomes, percent right: "
                    + ", ".join(f"{part} {row['right']:.0f}" for part, row in shares.items()))
 turned = parts["rare pose alone"] & (kind < 2)
 print(f"in a rare pose alone {int(turned.sum())} objects got the right body, and "
@@ -420,4 +419,4 @@ print(f"3. a cell in the middle reads {int(reach[-1] - reach[0]) + 1} of {size[1
 # | the proposal that shows an object | `evaluation.listening.best_proposal` |
 # | recall of the RPN | `evaluation.measures.proposal_recall`, `report.lookup.measured` |
 # | right, misnamed, not proposed; known elsewhere | `evaluation.outcome.outcomes`, `evaluation.outcome.known_elsewhere` |
-# | shares as bars | `show.bars.share_bars`, `show.bars.stacked_bars` |
+# | shares as bars | `show.share_bars`, `show.stacked_bars` |

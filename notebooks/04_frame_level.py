@@ -51,16 +51,16 @@ from mstlib.bench.count import multiply_adds
 from mstlib.config import ModelConfig
 from mstlib.data.clip import window_indices
 from mstlib.evaluation.attended import SHOWN, attended, cell_ids
-from mstlib.evaluation.story import hardest, of_track, track_scores, traveller
+from mstlib.evaluation.story import of_track
 from mstlib.model.frame import FrameLevel
 from mstlib.plain import frame_level
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
 from mstlib.report.cells import by_name
 from mstlib.report.controls import control_rows
+from mstlib.report.lookup import hard_frame
 from mstlib.report.records import read_runs
 from mstlib.report.verdicts import claim_rows
-from mstlib.stream import detect_clip
 from mstlib.training.experiment import clips_of, trained
 
 config = get_config(profile)
@@ -117,12 +117,9 @@ print(f"at the paper's scale a window has {n:,} cells, A {n * n / 1e9:.1f} billi
 # heard alike, and full from ten times on.
 
 # %%
-number, track = traveller(clips)
+number, t, track, *scores = hard_frame(profile, clips, config.test)
 clip = clips[number]
-alone, whole = (track_scores(detect_clip(trained(profile, v), clip, config.test), clip, track)
-                for v in "ag")
-t = hardest(alone, whole)
-print(f"{clip.name}, frame {t}: score {alone[t]:.2f} without supports, {whole[t]:.2f} with them")
+print(f"{clip.name}, frame {t}: score {scores[0]:.2f} without supports, {scores[1]:.2f} with them")
 
 
 @functools.cache

@@ -54,15 +54,16 @@ from mstlib.evaluation.listening import (
     support_ids,
     support_kinds,
 )
-from mstlib.evaluation.story import hardest, object_scores, of_track, track_scores, traveller
+from mstlib.evaluation.story import object_scores, of_track
 from mstlib.model.attention import FLOOR, heads
 from mstlib.model.whatif import class_scores
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
 from mstlib.report.cells import by_name
+from mstlib.report.lookup import hard_frame
 from mstlib.report.records import read_runs
 from mstlib.report.verdicts import claim_rows
-from mstlib.stream import detect_clip, trace_frame
+from mstlib.stream import trace_frame
 from mstlib.training.experiment import clips_of, trained
 
 config = get_config(profile)
@@ -78,12 +79,9 @@ model = trained(profile, variant)
 # a dotted one shows none.
 
 # %%
-number, track = traveller(clips)
+number, t, track, *scores = hard_frame(profile, clips, config.test)
 clip = clips[number]
-alone, whole = (track_scores(detect_clip(trained(profile, v), clip, config.test), clip, track)
-                for v in "ag")
-t = hardest(alone, whole)
-print(f"{clip.name}, frame {t}: score {alone[t]:.2f} without supports, {whole[t]:.2f} with them")
+print(f"{clip.name}, frame {t}: score {scores[0]:.2f} without supports, {scores[1]:.2f} with them")
 
 
 @functools.cache

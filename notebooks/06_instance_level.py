@@ -52,18 +52,19 @@ from mstlib.evaluation.listening import (
     support_ids,
     support_kinds,
 )
-from mstlib.evaluation.story import hardest, of_track, track_scores, traveller
+from mstlib.evaluation.story import of_track
 from mstlib.model.whatif import asked_again, class_scores
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
+from mstlib.report.lookup import hard_frame
 from mstlib.report.records import read_runs
 from mstlib.report.results import make_table
-from mstlib.stream import detect_clip, trace_frame
+from mstlib.stream import trace_frame
 from mstlib.training.experiment import clips_of, trained
 
 config = get_config(profile)
 clips = clips_of(config, split)
-number, track = traveller(clips)
+number, t, track, alone, whole = hard_frame(profile, clips, config.test)
 clip, model = clips[number], trained(profile, "g")
 level = model.instance
 
@@ -77,15 +78,12 @@ level = model.instance
 # id of the object that they show.
 
 # %%
-alone, whole = (track_scores(detect_clip(trained(profile, v), clip, config.test), clip, track)
-                for v in ("a", "g"))
-t = hardest(alone, whole)
 found, trace, frames = trace_frame(model, clip, t, config.test)
 targets = [clip.target(f) for f in frames]
 boxes, ids = trace.proposals[0], shown_ids(trace.proposals[0], targets[0])   # (N, 4), (N,)
 rank = trace.objectness[0].argsort(descending=True).argsort()                # (N,) 0 is the highest
 mine = best_proposal(trace, targets[0], track)
-print(f"{clip.name}, frame {t}: score of the traveller (a) {alone[t]:.2f}, (g) {whole[t]:.2f}; "
+print(f"{clip.name}, frame {t}: score of the traveller (a) {alone:.2f}, (g) {whole:.2f}; "
       f"{(ids[rank < level.K] >= 0).sum()} of the K = {level.K} candidates show an object")
 
 # %%

@@ -272,6 +272,16 @@ def test_bars_say_what_is_not_measured():
     assert [text.get_text() for text in axis.texts] == ["51.2", "not measured"]
 
 
+def test_the_hard_frame_is_where_the_supports_help_most(monkeypatch):
+    clips = [*square_clips(2), Marked("marked")]
+    scores = {"a": [0.9, 0.2, 0.5, 0.1, 0.9, 0.9], "g": [0.9, 0.3, 0.9, 0.4, 0.5, 1.0]}
+    monkeypatch.setattr(lookup, "trained", lambda profile, variant: variant)
+    monkeypatch.setattr(lookup, "detect_clip", lambda variant, clip, test: [
+        seen(clip, t, score) for t, score in enumerate(scores[variant])])
+    hard = lookup.hard_frame("tiny", clips, get_config("tiny").test)
+    assert hard[:3] == (2, 2, 0) and hard[3:] == pytest.approx((0.5, 0.9))
+
+
 def test_slice_scores_are_measured_where_there_is_no_record(tmp_path):
     found = {"all": 3.0, "rare pose": 1.0, "slow motion": 5.0, "small objects": 2.0}
     scores, source = lookup.slice_scores(tmp_path / "runs", "tiny", "a", lambda: found)

@@ -12,26 +12,13 @@ from mstlib.bench.experiments import BOTH
 from mstlib.bench.tables import number
 from mstlib.paper import TABLES
 from mstlib.report.charts import INK, LINES, PALE
-from mstlib.show import DPI
+from mstlib.show import panels
 
 if TYPE_CHECKING:  # matplotlib is imported where it is used
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 BLUE, ORANGE = LINES[0][2], LINES[1][2]
-
-
-def panels(columns: int, rows: int = 1, width: float = 8.4, height: float = 3.0
-           ) -> tuple["Figure", list["Axes"]]:
-    """A figure, inches, and its axes row by row, without frames above and right."""
-    from matplotlib.figure import Figure
-
-    figure = Figure((width, height), DPI, layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-    return figure, axes
 
 
 def of_mode(rows: Sequence[dict], mode: str) -> list[dict]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from mstlib.data.clip import DETERIORATIONS
 from mstlib.report.cells import by_name
 from mstlib.report.stats import slice_map
-from mstlib.show import DPI
+from mstlib.show import chart
 
 if TYPE_CHECKING:  # matplotlib and pandas are imported where they are used
     import pandas
@@ -25,17 +25,6 @@ INK, PALE = "#222222", "#BBBBBB"
 LINES = (("o", "-", "#0077BB"), ("s", "--", "#D0540B"), ("^", ":", "#332288"))  # mark, line, colour
 FILLS = ("", "////", "....")  # of bars side by side
 HATCHES = dict(zip(DETERIORATIONS, ("////", "....", "xxxx", "\\\\\\\\"), strict=True))
-
-
-def chart(width: float = 8.4, height: float = 3.0) -> tuple["Figure", "Axes"]:
-    """An empty chart, inches, without a frame above and right."""
-    from matplotlib.figure import Figure
-
-    figure = Figure((width, height), DPI, layout="constrained")
-    axis = figure.subplots()
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelsize=8)
-    return figure, axis
 
 
 def score_chart(scores: Mapping[str, Sequence[float]], flags: Tensor, threshold: float = 0.5

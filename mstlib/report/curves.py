@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mstlib.config import MSTError
-from mstlib.report.charts import LINES, chart
+from mstlib.report.charts import LINES
+from mstlib.show import chart
 
 if TYPE_CHECKING:  # matplotlib is imported where it is used
     from matplotlib.figure import Figure

@@ -16,13 +16,13 @@ from mstlib.data.dataset import Dataset
 from mstlib.evaluation.failures import KINDS, SAME, Diagnosis, Failure, Seen
 from mstlib.evaluation.story import of_track
 from mstlib.report.figure_board import board, outline, short
-from mstlib.show import draw_frame, frame_title, grid, legend_text, untangle
+from mstlib.show import STYLES, draw_frame, frame_title, grid, legend_text, untangle
+from mstlib.show.maps import BRIGHT
 
 if TYPE_CHECKING:  # matplotlib is imported where it is used
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARK = "#F0E442"         # of the outline around a case's place, over black
 FRAME = 1.4              # inches of a frame on a board
 Found = Mapping[str, Sequence[Sequence[Detections]]]  # by detector: clips x frames
 Diagnoses = Mapping[str, Diagnosis]                   # by detector
@@ -111,7 +111,7 @@ def mark_box(axis: "Axes", box: Sequence[float], margin: float = 3.0) -> None:
 
     x1, y1, x2, y2 = box
     size = x2 - x1 + 2 * margin, y2 - y1 + 2 * margin
-    for colour, width in (("black", 4.0), (MARK, 2.2)):
+    for colour, width in (("black", 4.0), (BRIGHT, 2.2)):
         axis.add_patch(Rectangle((x1 - margin, y1 - margin), *size, fill=False, ec=colour,
                                  lw=width))
 
@@ -129,8 +129,7 @@ def case_picture(data: Dataset, found: Found, diagnoses: Diagnoses, name: str, c
         used |= draw_case(axis, data, case, t, mine, threshold)
         said = verdict(data, mine, state_at(diagnoses[other], case, t), place, threshold)
         axis.set_title(f"{other}: {said}", fontsize=9, pad=3)
-    figure.text(0.5, 0.02, legend_text(used) + "     thick outline: the case", fontsize=7,
-                ha="center")
+    figure.text(0.5, 0.02, legend_text(used, "thick outline: the case"), fontsize=7, ha="center")
     said = said_text(data, found[name][case.clip][case.t], case)
     words = (f"{case.kind} of {name}: {case_text(data, case)}; {said}; {case.lost:.2f} points of "
              "AP lost.")
@@ -186,11 +185,10 @@ def _rows(data: Dataset, rows: Sequence[tuple[str, str, str, Failure]], found: F
             axis.set_title(frame_title(t, clip.target(t), case.track), fontsize=7, pad=2)
             if t == case.t:
                 outline(axis)
-    gap = " " * 5
-    marks = [*legend_text(used).split(gap), "thick outline: the case, its frame in thick dashes"]
-    lines = marks[:-(-len(marks) // 2)], marks[-(-len(marks) // 2):]
-    figure.text(0.5, 0.03 / figure.get_figheight(), "\n".join(map(gap.join, lines)), fontsize=7,
-                ha="center")
+    first, second = (set(styles) & used for styles in (list(STYLES)[:3], list(STYLES)[3:]))
+    text = legend_text(first), legend_text(
+        second, "thick outline: the case, its frame in thick dashes")
+    figure.text(0.5, 0.03 / figure.get_figheight(), "\n".join(text), fontsize=7, ha="center")
     return figure
 
 

@@ -64,9 +64,9 @@ def outline(axis: "Axes") -> None:
 
 def legend(figure: "Figure", used: set[str], contour: str = "") -> None:
     """What the styles of box mean that were used, and the contour, at the foot of the figure."""
-    marks = [legend_text(used), f"thick dashed contour: {contour}" if contour else ""]
-    figure.text(0.5, 0.07 / figure.get_figheight(), "     ".join(m for m in marks if m),
-                fontsize=7, ha="center")
+    marks = [f"thick dashed contour: {contour}"] if contour else []
+    figure.text(0.5, 0.07 / figure.get_figheight(), legend_text(used, *marks), fontsize=7,
+                ha="center")
 
 
 def short(clip: Clip) -> str:

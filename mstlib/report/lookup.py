@@ -1,16 +1,43 @@
-"""Numbers for a notebook: from the run records where there are any, otherwise measured now.
+"""What several notebooks ask for: numbers from the run records where there are any, otherwise
+measured now, and the frame that they look at.
 
-Not part of the paper. Every answer comes with a line that says where it is from.
+Not part of the paper. Every number comes with a line that says where it is from.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from mstlib.data.clip import DETERIORATIONS
+from mstlib.config import TestConfig
+from mstlib.data.clip import DETERIORATIONS, Clip
+from mstlib.evaluation.story import hardest, track_scores, traveller
 from mstlib.report.records import read_runs
 from mstlib.report.stats import mean_and_sd, slice_map
+from mstlib.stream import detect_clip
+from mstlib.training.experiment import trained
 
 PARTS = ("all", "clean", "deteriorated", *DETERIORATIONS)  # slices of frames
+
+
+class HardFrame(NamedTuple):
+    """An object in a frame that one detector finds hard: numbers of clip and frame, track id, and
+    the scores of the single-frame detector (a) and of the whole method (g)."""
+
+    clip: int
+    t: int
+    track: int
+    alone: float
+    whole: float
+
+
+def hard_frame(profile: str, clips: Sequence[Clip], test: TestConfig) -> HardFrame:
+    """The traveller (`story.traveller`) in the frame in which (g) gains most over (a), of the
+    shipped models."""
+    number, track = traveller(clips)
+    alone, whole = (track_scores(detect_clip(trained(profile, variant), clips[number], test),
+                                 clips[number], track) for variant in "ag")
+    t = hardest(alone, whole)
+    return HardFrame(number, t, track, alone[t], whole[t])
 
 
 def runs_of(folder: Path, profile: str, variant: str) -> list[dict]:

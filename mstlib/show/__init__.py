@@ -5,7 +5,6 @@ the `output` of a notebook. Figures are made without pyplot: no global state, an
 that is not asked for. Not part of the paper.
 """
 
-from mstlib.show.bars import share_bars, stacked_bars
 from mstlib.show.boxes import (
     PALETTE,
     STYLES,
@@ -22,6 +21,7 @@ from mstlib.show.boxes import (
     track_colours,
     untangle,
 )
+from mstlib.show.charts import chart, panels, share_bars, stacked_bars
 from mstlib.show.maps import (
     arrows,
     cell_at,
@@ -37,8 +37,9 @@ from mstlib.show.widgets import live
 
 __all__ = [
     "DPI", "PALETTE", "PANEL", "STYLES", "arrows", "box_text", "box_under", "cell_at",
-    "cell_centres", "cell_text", "colour_of", "dots", "draw_box", "draw_boxes", "draw_frame",
-    "draw_tag", "draw_tagged", "even_grid", "figure_bytes", "figure_output", "film_strip",
-    "frame_title", "grey_of", "grid", "heat_map", "ink_on", "legend_text", "live", "mark_cell",
-    "share_bars", "show_image", "stacked_bars", "table_output", "track_colours", "untangle",
+    "cell_centres", "cell_text", "chart", "colour_of", "dots", "draw_box", "draw_boxes",
+    "draw_frame", "draw_tag", "draw_tagged", "even_grid", "figure_bytes", "figure_output",
+    "film_strip", "frame_title", "grey_of", "grid", "heat_map", "ink_on", "legend_entries",
+    "legend_text", "live", "mark_cell", "panels", "share_bars", "show_image", "stacked_bars",
+    "table_output", "track_colours", "untangle",
 ]

@@ -150,6 +150,6 @@ def grey_of(colour: str) -> float:
     return sum(w * c for w, c in zip((0.299, 0.587, 0.114), getrgb(colour), strict=True)) / 255
 
 
-def legend_text(used: set[str]) -> str:
-    """What the styles of box mean that a picture uses."""
-    return "     ".join(entry for style, (*_, entry) in STYLES.items() if style in used)
+def legend_text(used: set[str], *more: str) -> str:
+    """What the styles of box mean that a picture uses, and more entries, in a line."""
+    return "     ".join([*(e for style, (*_, e) in STYLES.items() if style in used), *more])

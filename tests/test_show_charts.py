@@ -3,8 +3,8 @@
 import pytest
 from matplotlib.figure import Figure
 
-from mstlib.show.bars import PARTS, share_bars, stacked_bars
 from mstlib.show.boxes import grey_of
+from mstlib.show.charts import PARTS, share_bars, stacked_bars
 
 
 def test_the_right_name_is_marked_by_more_than_a_colour():

@@ -1,4 +1,5 @@
-"""Shares of a whole as bars: what a head says of one proposal, what becomes of many objects.
+"""Empty charts, and shares of a whole as bars: what a head says of one proposal, what becomes of
+many objects.
 
 Parts differ in lightness and hatching, never in colour alone. Not part of the paper.
 """
@@ -16,6 +17,25 @@ if TYPE_CHECKING:  # matplotlib is imported where it is used
 SIGNED, OTHER = "#0077BB", "#C8C8C8"
 PARTS = (("#0077BB", ""), ("#EE9A00", "//"), ("#882255", ""), ("#DDDDDD", ".."), ("#222222", ""))
 WIDE = 4.5  # percent: a part that is narrower has no room for its number
+
+
+def panels(columns: int, rows: int = 1, width: float = 8.4, height: float = 3.0
+           ) -> tuple["Figure", list["Axes"]]:
+    """A figure, inches, and its axes row by row, without frames above and right."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), DPI, layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    return figure, axes
+
+
+def chart(width: float = 8.4, height: float = 3.0) -> tuple["Figure", "Axes"]:
+    """As `panels`, of one chart."""
+    figure, (axis,) = panels(1, width=width, height=height)
+    return figure, axis
 
 
 def share_bars(axis: "Axes", shares: Mapping[str, float], signed: str = "") -> None:
@@ -38,10 +58,7 @@ def share_bars(axis: "Axes", shares: Mapping[str, float], signed: str = "") -> N
 
 def stacked_bars(rows: Mapping[str, Mapping[str, float]], label: str) -> "Figure":
     """A bar of 100 percent a row, cut into the same parts (at most five), which a legend names."""
-    from matplotlib.figure import Figure
-
-    figure = Figure((8.4, 0.9 + 0.34 * len(rows)), DPI, layout="constrained")
-    axis = figure.subplots()
+    figure, axis = chart(height=0.9 + 0.34 * len(rows))
     left = [0.0] * len(rows)
     for part, (colour, hatch) in zip(next(iter(rows.values())), PARTS, strict=False):
         values = [row[part] for row in rows.values()]
@@ -53,7 +70,5 @@ def stacked_bars(rows: Mapping[str, Mapping[str, float]], label: str) -> "Figure
     axis.invert_yaxis()
     axis.set_xlim(0, 100)
     axis.set_xlabel(label, fontsize=8)
-    axis.tick_params(labelsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
     axis.legend(fontsize=8, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     return figure
