@@ -167,11 +167,6 @@ def rooms() -> dict[str, list[str]]:
     return found
 
 
-def line_count(module: str) -> int:
-    """Lines of a module of the package."""
-    return len((PACKAGE / f"{module.replace('.', '/')}.py").read_text().splitlines())
-
-
 def departures(text: str) -> list[tuple[int, str, str]]:
     """The numbered entries of DEVIATIONS.md: number, the section that it stands in, title."""
     found, section = [], ""

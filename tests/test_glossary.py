@@ -1,6 +1,7 @@
 """The glossary speaks of what is there."""
 
 import inspect
+import json
 
 import pytest
 
@@ -39,6 +40,14 @@ def test_rooms_hold_every_module_once():
     modules = [module for room in rooms.values() for module in room]
     assert len(modules) == len(set(modules)) > 80 and "model" in rooms and "" in rooms
     assert all(glossary.first_sentence(module) for module in modules)
+
+
+def test_the_committed_map_is_of_the_package_as_it_is():
+    text = (ROOT / "notebooks" / "99_glossary.ipynb").read_text()
+    rooms, again = glossary.rooms(), "run mst notebook notebooks/99_glossary.py"
+    assert f"Bars, {sum(map(len, rooms.values()))} modules" in text, again
+    for module in rooms["model"]:
+        assert json.dumps(glossary.first_sentence(module))[1:-1] in text, again
 
 
 def test_what_is_not_there_is_an_error():
