@@ -131,7 +131,7 @@ def film_picture(film: Film, t: int, classes: Sequence[str], threshold: float
     end = "" if film.whole else f" The first {seen} frames of it were watched."
     end += f" {seen - len(film)} frames cannot be decoded." if seen > len(film) else ""
     return figure, (f"{film.name}, frame {film.numbers[t]}: "
-                    f"{', '.join(said) or f'nothing of score {threshold:g} or more'}.{end}")
+                    f"{', '.join(said) or 'nothing'} (of score {threshold:g} or more).{end}")
 
 
 def upload_box(model: MST, film: Film, classes: Sequence[str], mode: str | None = None,

@@ -81,7 +81,7 @@ def test_a_film_is_a_clip_without_ground_truth(squares):
 
 def test_a_picture_says_what_was_found(squares):
     _, words = upload.film_picture(squares, 99, CLASSES, 1.0)
-    assert words == "frames, frame 5: nothing of score 1 or more."
+    assert words == "frames, frame 5: nothing (of score 1 or more)."
     _, words = upload.film_picture(squares, 2, CLASSES, 0.0)
     names = re.findall(r"([a-z]+-[a-z]+) \d\.\d\d", words)
     assert names == [CLASSES[k - 1] for k in squares.found[2].labels.tolist()]
