@@ -21,8 +21,10 @@ from mstlib.data.clip import Detections, Target
 from mstlib.data.frames import empty_target, resized
 from mstlib.data.video import Video, first, open_video
 from mstlib.detect import DetectedFrame, detect_video
+from mstlib.keep import csv_file
 from mstlib.model.detector import MST
-from mstlib.show import draw_frame, grid, legend_text, live, untangle
+from mstlib.movie import movie_file
+from mstlib.show import draw_frame, film_strip, grid, legend_text, live, picture_html, untangle
 
 if TYPE_CHECKING:  # matplotlib and ipywidgets are imported where they are used
     from ipywidgets import IntProgress, VBox
@@ -95,23 +97,39 @@ def watch(model: MST, video: Video, bar: "IntProgress | None" = None, mode: str 
     return film
 
 
-def received(model: MST, name: str, content: bytes, bar: "IntProgress | None" = None,
-             mode: str | None = None) -> Film:
+def received(model: MST, name: str, content: bytes, folder: Path, classes: Sequence[str],
+             bar: "IntProgress | None" = None, mode: str | None = None, threshold: float = 0.5
+             ) -> Film:
     """A video file that was handed in as bytes, watched; what cannot be decoded is left out.
 
-    MSTError, in one line that names the file as its owner does, if it is no video.
+    `folder` gets NAME-found.csv and NAME-found.mp4, the detections of `threshold` or more drawn
+    into it. MSTError, in one line that names the file as its owner does, if it is no video.
     """
     name = Path(name.replace("\\", "/")).name or "video"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / name
         path.write_bytes(content)
         try:
-            film = watch(model, open_video(path, skip_bad=True), bar, mode)
-            if not len(film):
+            source = open_video(path, skip_bad=True)
+            if next(iter(source), None) is None:
                 raise MSTError(f"{path}: no frame of it can be decoded; get it anew")
-            return film
+            table, movie = (folder / f"{source.name}-found{suffix}" for suffix in (".csv", ".mp4"))
+            with (csv_file(table, source.name, classes) as rows,
+                  movie_file(movie, classes, source.fps, threshold) as pictures):
+                return watch(model, source, bar, mode, write=(rows, pictures))
         except MSTError as error:
             raise MSTError(str(error).replace(str(path), name)) from None
+
+
+def strip_picture(film: Film, classes: Sequence[str], threshold: float) -> tuple["Figure", str]:
+    """Seven frames of a film, from its first to its last, with their strong detections, and in
+    words how many each has."""
+    steps = sorted({round(k * (len(film) - 1) / 6) for k in range(7)})
+    strip = film_strip(film, steps, film.found, targets=False, classes=classes, threshold=threshold,
+                       titles=[f"frame {film.numbers[t]}" for t in steps])
+    counts = ", ".join(f"{int((film.found[t].scores >= threshold).sum())} in frame "
+                       f"{film.numbers[t]}" for t in steps)
+    return strip, f"Film strip of {film.name} with what is detected, from left to right {counts}."
 
 
 def film_picture(film: Film, t: int, classes: Sequence[str], threshold: float
@@ -119,7 +137,7 @@ def film_picture(film: Film, t: int, classes: Sequence[str], threshold: float
     """A frame of a film (the last one if there are fewer) with its strong detections, and both in
     words."""
     t = min(t, len(film) - 1)
-    figure, axes = grid(1, 1, panel=4.4)
+    figure, axes = grid(1, 1, panel=4.4, like=film.frame(t))
     used = draw_frame(axes[0], film.frame(t), None, film.found[t], classes, threshold)
     untangle(axes[0])
     axes[0].set_title(f"{film.name}, frame {film.numbers[t]}", fontsize=9, pad=3)
@@ -134,41 +152,46 @@ def film_picture(film: Film, t: int, classes: Sequence[str], threshold: float
                     f"{', '.join(said) or 'nothing'} (of score {threshold:g} or more).{end}")
 
 
-def upload_box(model: MST, film: Film, classes: Sequence[str], mode: str | None = None,
-               threshold: float = 0.5) -> "VBox":
+def upload_box(model: MST, film: Film, classes: Sequence[str], folder: Path,
+               mode: str | None = None, threshold: float = 0.5) -> "VBox":
     """An upload button over the picture of a film with sliders: a video that is handed in is
-    watched, and the picture changes to it. What is no video becomes a line under the button."""
+    watched, its strip appears and the picture changes to it; `folder` keeps what `received`
+    writes. What is no video becomes a line under the button."""
     import ipywidgets
 
-    films = [film]
+    films, strips = [film], [""]
     button = ipywidgets.FileUpload(accept="video/*", description="your video")
     bar = ipywidgets.IntProgress(0, 0, 1, description="detecting")
-    line = ipywidgets.HTML()
+    line, strip = ipywidgets.HTML(), ipywidgets.HTML()
     videos = ipywidgets.Dropdown(options=[(label(film, 0), 0)])
     frame = ipywidgets.IntSlider(0, 0, len(film) - 1)
     score = ipywidgets.FloatSlider(threshold, min=0, max=1, step=0.05)
 
     def fit(change: dict) -> None:
         frame.max = len(films[change["new"]]) - 1
+        strip.value = strips[change["new"]]
 
     def take(change: dict) -> None:
         if not change["new"]:
             return
         (file, *_), button.value, line.value = change["new"], (), ""
         try:
-            films.append(received(model, file["name"], bytes(file["content"]), bar, mode))
+            films.append(received(model, file["name"], bytes(file["content"]), folder, classes,
+                                  bar, mode, threshold))
         except MSTError as error:
             line.value = f"<p>{escape(str(error))}</p>"
             return
-        last = len(films) - 1
+        name = films[-1].name
+        line.value = escape(f"written to {folder.name}/: {name}-found.csv, {name}-found.mp4")
+        strips.append(picture_html(*strip_picture(films[-1], classes, threshold)))
         videos.options = [(label(one, k), k) for k, one in enumerate(films)]
-        videos.value = last
+        videos.value = len(films) - 1
 
     videos.observe(fit, "value")  # before the picture's own: a frame that is there
     button.observe(take, "value")
     picture = live(lambda video, frame, score: film_picture(films[video], frame, classes, score),
                    video=videos, frame=frame, score=score)
-    return ipywidgets.VBox([ipywidgets.HBox([button, bar]), line, picture])
+    return ipywidgets.VBox([ipywidgets.HBox([button, bar]), line, strip, picture])
 
 
 def label(film: Film, k: int) -> str:

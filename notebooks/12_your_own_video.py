@@ -56,7 +56,7 @@ from mstlib.report.records import read_runs
 from mstlib.report.stats import slice_map
 from mstlib.stream import Streamer, stream
 from mstlib.training.experiment import clips_of, trained
-from mstlib.upload import upload_box, watch
+from mstlib.upload import strip_picture, upload_box, watch
 
 config = get_config(profile, variant)
 model = trained(profile, variant).eval()
@@ -134,13 +134,8 @@ print("written:", ", ".join(f"{name} in {out.relative_to(ROOT).as_posix()}/"
 # ## 3. What did it find?
 
 # %% tags=["cover"]
-steps = [round(k * (len(film) - 1) / 6) for k in range(7)] if len(film) > 7 else list(range(len(film)))
-strong = {t: int((film.found[t].scores >= threshold).sum()) for t in steps}
-strip = show.film_strip(film, steps, film.found, targets=False, classes=classes, threshold=threshold,
-                        titles=[f"frame {film.numbers[t]}" for t in steps])
-alt = (f"Film strip of {film.name} with the detections of ({variant}), from left to right "
-       + ", ".join(f"{n} in frame {film.numbers[t]}" for t, n in strong.items()) + ".")
-show.figure_output(strip, alt, photo=True)
+strip, words = strip_picture(film, classes, threshold)
+show.figure_output(strip, words, photo=True)
 
 # %%
 table = pandas.read_csv(out / "found.csv")
@@ -156,7 +151,7 @@ assert whole["complete"] and sum(len(f.get("detections", [])) for f in whole["fr
 
 # %%
 drawn = list(islice(open_video(out / "found.mp4"), 2))
-figure, axes = show.grid(1, len(drawn), panel=3.4)
+figure, axes = show.grid(1, len(drawn), panel=3.4, like=drawn[0])
 for t, (axis, image) in enumerate(zip(axes, drawn, strict=True)):
     show.show_image(axis, image)
     axis.set_title(f"found.mp4, frame {t}", fontsize=8)
@@ -198,7 +193,7 @@ def differs(t: int) -> int:
 # %%
 most = sorted(range(len(film)), key=differs, reverse=True)[:4]
 picked = sorted(t for t in most if differs(t)) or most[:1]
-figure, axes = show.grid(2, len(picked), panel=2.2)
+figure, axes = show.grid(2, len(picked), panel=2.2, like=film.frame(0))
 for axis, (kind, t) in zip(axes, [(kind, t) for kind in ("exact", "causal") for t in picked], strict=True):
     show.draw_frame(axis, film.frame(t), None, films[kind].found[t], classes, threshold)
     show.untangle(axis)
@@ -250,7 +245,7 @@ for name, (change, back) in changes.items():
 show.table_output(pandas.DataFrame(rows), digits=0)
 
 # %%
-figure, axes = show.grid(1, len(changed), panel=1.5)
+figure, axes = show.grid(1, len(changed), panel=1.5, like=film.frame(0))
 for axis, (name, (image, seen)) in zip(axes, changed.items(), strict=True):
     show.draw_frame(axis, image, None, seen, classes, threshold)
     show.untangle(axis)
@@ -270,17 +265,17 @@ show.figure_output(figure, alt, photo=True)
 #
 # ## 6. And in your video?
 #
-# Press the button and choose a video file, a few seconds long. It is detected with a progress bar, and
-# the picture changes to it; move through it, and set the score from which boxes are drawn. Of what is no
-# video a line says so. (The button lives in JupyterLab, and a browser hands over some 10 MB at most: give
+# Press the button and choose a video file, a few seconds long. It is detected with a progress bar, its strip
+# appears, and the picture changes to it; move through it, and set the score from which boxes are drawn. Its
+# table and its film with boxes lie beside those above. Of what is no video a line says so. (The button lives in JupyterLab, and a browser hands over some 10 MB at most: give
 # a longer film by its path, as `video` above. The strip in section 3 says the same as the picture now.)
 
 # %%
-upload_box(model, film, classes, mode, threshold)
+upload_box(model, film, classes, out, mode, threshold)
 
 # %% [markdown]
-# **What we see.** Nothing is sent anywhere but to the kernel, which writes a file and deletes it when the
-# last frame is out. Move the score down to see all that the detector considers: where it is least sure,
+# **What we see.** Nothing is sent anywhere but to the kernel, which keeps what it found and deletes the file that
+# you handed in when its last frame is out. Move the score down to see all that the detector considers: where it is least sure,
 # boxes of two classes lie on one object.
 
 # %% [markdown]
@@ -316,6 +311,6 @@ print(f"2. half as large, then cut to what there is to see: {again.two} detectio
 # | any video as frames | `data.video.open_video` |
 # | the window, frames as they come | `data.clip.window_indices`, `stream.stream` |
 # | detections in pixels of the video | `detect.detect_video` |
-# | a progress bar, a film to look at, the button | `upload.watch`, `upload.upload_box` |
+# | a progress bar, a film to look at, its strip, the button | `upload.watch`, `upload.strip_picture`, `upload.upload_box` |
 # | table, JSON, film with boxes | `keep.csv_file`, `keep.json_file`, `movie.movie_file` |
 # | two answers compared without truth | `evaluation.agreement.agreement` |

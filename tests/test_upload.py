@@ -1,5 +1,6 @@
 """A video in a notebook: watched to its end, shown, handed in by a button; and what is no video."""
 
+import csv
 import re
 from dataclasses import replace
 
@@ -99,27 +100,36 @@ def hand_in(box, name: str, content: bytes) -> None:
 
 def parts(box):
     """(line under the button, choice of videos, frame slider, picture)."""
-    controls, picture = box.children[2].children
+    controls, picture = box.children[3].children
     return box.children[1].value, *controls.children[:2], picture.value
 
 
 def test_a_video_that_is_handed_in_is_watched_and_shown(model, squares, tmp_path):
-    box = upload.upload_box(model, squares, CLASSES, threshold=0.0)
-    before = parts(box)[-1]
-    assert "frames, frame 0: " in before
+    box = upload.upload_box(model, squares, CLASSES, tmp_path / "kept", threshold=0.0)
+    before, strip = parts(box)[-1], box.children[2]
+    assert "frames, frame 0: " in before and strip.value == ""
     hand_in(box, "mine.mp4", film(tmp_path / "any.mp4").read_bytes())
     line, videos, frame, picture = parts(box)
     bar = box.children[0].children[1]
-    assert line == "" and "mine, frame 0: " in picture and bar.value == bar.max == COUNT
+    assert line == "written to kept/: mine-found.csv, mine-found.mp4"
+    assert "mine, frame 0: " in picture and bar.value == bar.max == COUNT
+    assert "Film strip of mine" in strip.value and f"in frame {COUNT - 1}." in strip.value
+    movie = open_video(tmp_path / "kept" / "mine-found.mp4")
+    assert (movie.length, movie.fps) == (COUNT, RATE)
+    with (tmp_path / "kept" / "mine-found.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    again = detect_video(model, open_video(tmp_path / "any.mp4"))
+    assert len(rows) == sum(len(frame.detections.scores) for frame in again)
+    assert {row["clip"] for row in rows} == {"mine"}
     assert [name for name, _ in videos.options] == ["1: frames", "2: mine"] and videos.value == 1
     frame.value = frame.max
     assert frame.max == COUNT - 1 and f"mine, frame {COUNT - 1}: " in parts(box)[-1]
     videos.value = 0                                       # a shorter one: the last frame it has
-    assert frame.max == 5 and "frames, frame 5: " in parts(box)[-1]
+    assert frame.max == 5 and "frames, frame 5: " in parts(box)[-1] and strip.value == ""
 
 
 def test_what_is_no_video_is_one_line_and_the_picture_stays(model, squares, tmp_path):
-    box = upload.upload_box(model, squares, CLASSES)
+    box = upload.upload_box(model, squares, CLASSES, tmp_path / "kept")
     before = parts(box)[-1]
     for name, content in (("notes.txt", b"no <video> at all\n" * 99), ("cut.mp4", b"\0" * 4000),
                           ("nothing.mp4", b"")):
@@ -127,13 +137,14 @@ def test_what_is_no_video_is_one_line_and_the_picture_stays(model, squares, tmp_
         line, videos, _, picture = parts(box)
         assert re.fullmatch(rf"<p>{name}: [^/]+</p>", line), line   # no path of this machine
         assert picture == before and len(videos.options) == 1
+    assert not (tmp_path / "kept").exists()
     hand_in(box, "good.mp4", film(tmp_path / "good.mp4").read_bytes())
-    assert parts(box)[0] == "" and len(parts(box)[1].options) == 2
+    assert "good-found.mp4" in parts(box)[0] and len(parts(box)[1].options) == 2
 
 
 def test_the_same_file_can_be_handed_in_again(model, squares, tmp_path):
     content = film(tmp_path / "any.mp4").read_bytes()
-    box = upload.upload_box(model, squares, CLASSES)
+    box = upload.upload_box(model, squares, CLASSES, tmp_path)
     hand_in(box, "mine.mp4", content)
     hand_in(box, "mine.mp4", content)
     assert [name for name, _ in parts(box)[1].options] == ["1: frames", "2: mine", "3: mine"]
@@ -141,7 +152,7 @@ def test_the_same_file_can_be_handed_in_again(model, squares, tmp_path):
 
 def test_frames_that_cannot_be_decoded_are_left_out_and_counted(model, tmp_path):
     path = hurt(film(tmp_path / "hurt.avi", codec="mjpeg"), 4)
-    received = upload.received(model, "C:\\films\\hurt.avi", path.read_bytes())
+    received = upload.received(model, "C:\\films\\hurt.avi", path.read_bytes(), tmp_path, CLASSES)
     assert received.name == "hurt" and 4 not in received.numbers
     _, words = upload.film_picture(received, 0, CLASSES, 0.5)
     assert words.endswith(" 1 frames cannot be decoded.")

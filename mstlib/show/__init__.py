@@ -33,13 +33,14 @@ from mstlib.show.maps import (
 )
 from mstlib.show.output import DPI, cell_text, figure_bytes, figure_output, table_output
 from mstlib.show.strips import PANEL, draw_frame, even_grid, film_strip, frame_title, grid
-from mstlib.show.widgets import live
+from mstlib.show.widgets import live, picture_html
 
 __all__ = [
     "DPI", "PALETTE", "PANEL", "STYLES", "arrows", "box_text", "box_under", "cell_at",
     "cell_centres", "cell_text", "chart", "colour_of", "dots", "draw_box", "draw_boxes",
     "draw_frame", "draw_tag", "draw_tagged", "even_grid", "figure_bytes", "figure_output",
     "film_strip", "frame_title", "grey_of", "grid", "heat_map", "ink_on", "legend_entries",
-    "legend_text", "live", "mark_cell", "panels", "share_bars", "show_image", "stacked_bars",
+    "legend_text", "live", "mark_cell", "panels", "picture_html", "share_bars", "show_image",
+    "stacked_bars",
     "table_output", "track_colours", "untangle",
 ]

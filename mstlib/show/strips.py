@@ -9,7 +9,7 @@ from torch import Tensor
 from mstlib.config import MSTError
 from mstlib.data.clip import DETERIORATIONS, Clip, Detections, Target
 from mstlib.evaluation.story import about, judge, of_track
-from mstlib.show.boxes import draw_boxes, legend_text
+from mstlib.show.boxes import draw_boxes, legend_text, untangle
 from mstlib.show.maps import show_image
 from mstlib.show.output import DPI
 
@@ -35,31 +35,36 @@ def film_strip(
     """
     if not len(frames):
         raise MSTError("a film strip needs at least one frame, got none")
-    figure, axes = grid(-(-len(frames) // columns), min(columns, len(frames)))
+    figure, axes = grid(-(-len(frames) // columns), min(columns, len(frames)),
+                        like=clip.frame(frames[0]))
     used: set[str] = set()
     for i, (axis, t) in enumerate(zip(axes, frames, strict=False)):
         target = of_track(clip.target(t), track) if targets else None
         found = detections[t] if detections is not None else None
         found = about(found, target) if found and target and track is not None else found
         used |= draw_frame(axis, clip.frame(t), target, found, classes, threshold)
+        untangle(axis)
         title = titles[i] if titles is not None else frame_title(t, clip.target(t), track)
         axis.set_title(title, fontsize=7, pad=2)
     figure.text(0.5, 0.02, legend_text(used), fontsize=7, ha="center")
     return figure
 
 
-def grid(rows: int, columns: int, panel: float = PANEL) -> tuple["Figure", list["Axes"]]:
-    """A figure of rows x columns frames, `panel` inches each, and its axes, row by row."""
+def grid(rows: int, columns: int, panel: float = PANEL, like: Tensor | None = None
+         ) -> tuple["Figure", list["Axes"]]:
+    """A figure of rows x columns frames, `panel` inches wide each, and its axes, row by row; as
+    high for their width as `like` (..., H, W), square without it."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator
 
     gap, title, legend = 0.04, 0.33, 0.2  # inches
-    height = rows * (panel + title) + legend
+    tall = panel * (like.shape[-2] / like.shape[-1] if like is not None else 1)
+    height = rows * (tall + title) + legend
     figure = Figure((columns * (panel + gap), height), DPI)
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     figure.subplots_adjust(gap / 2 / figure.get_figwidth(), legend / height,
                            1 - gap / 2 / figure.get_figwidth(), 1 - title / height,
-                           wspace=gap / panel, hspace=title / panel)
+                           wspace=gap / panel, hspace=title / tall)
     for axis in axes:
         axis.set_axis_off()
         axis.xaxis.set_major_locator(NullLocator())  # ticks that nobody sees cost a quarter of
