@@ -51,11 +51,12 @@ from mstlib.evaluation.story import (
     track_scores,
     traveller,
 )
+from mstlib.exercise import check
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
 from mstlib.report.charts import bar_chart, score_chart
 from mstlib.report.lookup import slice_scores
-from mstlib.show import draw_frame, figure_output, film_strip, grid, live, table_output
+from mstlib.show import draw_frame, figure_output, film_strip, grid, live, table_output, table_text
 from mstlib.stream import detect_clip, detect_clips
 from mstlib.training.experiment import clips_of, targets_of, trained
 
@@ -251,11 +252,13 @@ figure_output(score_chart(curve, harmed, threshold), alt)
 # ## Exercises
 #
 # 1. ★☆☆, 2 minutes. Which deterioration costs variant (a) the most? Predict from the film
-#    strips of section 2, then compare with the bars of section 5 (the cell below sorts them).
+#    strips of section 2; the answer is in the bars of section 5.
 # 2. ★★☆, 5 minutes. How large must the window be? Predict for which deterioration a window of
-#    three frames is nearly as good as the full one.
+#    three frames most often holds a clean view, and how often that is.
 # 3. ★★★, 15 minutes. Repeat sections 4 and 6 for an object that (a) never misses, by setting
 #    `number` and `track`. Do supports ever hurt?
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
 # 1: compare the two blurs, then think about what an occluder leaves to be seen. 2: an event lasts
@@ -264,13 +267,15 @@ figure_output(score_chart(curve, harmed, threshold), alt)
 # </details>
 
 # %%
+guess = {1: None, 2: None}          # your predictions, two deteriorations, in quotes
 kinds = {kind: scores[kind] for kind in DETERIORATIONS if scores[kind] == scores[kind]}
 order = sorted(kinds, key=kinds.get)
-print("1. from the most harmful on:", ", ".join(f"{k} {kinds[k]:.1f}" for k in order))
-rows = [{"window": size} | clean_in_window(clips, size, config.test.stride)
+check(1, guess[1], order[0] if order else "unknown at this scale",
+      "from the most harmful on: " + ", ".join(f"{k} {kinds[k]:.1f}" for k in order))
+rows = [{"% with a clean view, window": size} | clean_in_window(clips, size, config.test.stride)
         for size in (3, 5, config.test.window)]
-print("2. percent of object-frames with a clean view in the window")
-table_output(pandas.DataFrame(rows))
+check(2, guess[2], max(kinds, key=rows[0].get) if kinds else "unknown at this scale",
+      table_text(pandas.DataFrame(rows)))
 
 # %% [markdown]
 # ## Summary

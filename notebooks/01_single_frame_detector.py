@@ -49,6 +49,7 @@ from mstlib.evaluation.listening import best_proposal, shown_objects
 from mstlib.evaluation.measures import proposal_recall
 from mstlib.evaluation.outcome import OUTCOMES, halves, known_elsewhere, outcomes
 from mstlib.evaluation.story import hardest, of_track, track_flags, track_scores, traveller
+from mstlib.exercise import check
 from mstlib.model.backbone import normalised
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
@@ -377,12 +378,14 @@ show.table_output(pandas.DataFrame({"in this frame": list(elsewhere), "objects":
 # ## Exercises
 #
 # 1. ★☆☆, 3 minutes. NMS drops boxes that overlap by more than 0.7. Predict how many of the boxes of section
-#    3 stay for 0.3, 0.5 and 0.9, and whether the first ones still show every object.
+#    3 stay for 0.5, and whether the first ones still show every object.
 # 2. ★★☆, 5 minutes. Occluded objects have fewer proposals. Would keeping more of them help? Predict the
-#    recall for 4, 16 and 32 proposals a frame.
-# 3. ★★★, 15 minutes. How many pixels does one cell of conv4 read? Work it out from the kernels and strides
-#    in [mstlib/model/backbone.py](../mstlib/model/backbone.py), then compare. Why is a larger reach no help
-#    for a key that is turned away?
+#    recall, in percent, for 32 proposals a frame.
+# 3. ★★★, 15 minutes. How many columns does one cell of conv4 read? Work it out from the kernels and strides
+#    in [mstlib/model/backbone.py](../mstlib/model/backbone.py). Why is a larger reach no help for a key that
+#    is turned away?
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
 # 1: two objects, and boxes of one object differ by little. 2: the cell below counts on every eighth clip;
@@ -391,19 +394,21 @@ show.table_output(pandas.DataFrame({"in this frame": list(elsewhere), "objects":
 # </details>
 
 # %%
-for most in (0.3, 0.5, 0.7, 0.9):
-    left = nms(boxes := clip_boxes_to_image(decoded[order], size), flat[order], most)
-    seen = set(shown_objects(boxes[left[:N]], clip.target(times["clear"])).tolist()) - {-1}
-    print(f"1. NMS {most}: {len(left)} of {len(boxes)} stay, the first {N} show {len(seen)} objects")
+guess = {1: None, 2: None, 3: None}          # your predictions, three numbers
+left = {most: nms(boxes := clip_boxes_to_image(decoded[order], size), flat[order], most) for most in (0.3, 0.5, 0.7, 0.9)}
+seen = {most: len(set(shown_objects(boxes[k[:N]], clip.target(times["clear"])).tolist()) - {-1}) for most, k in left.items()}
+check(1, guess[1], len(left[0.5]), [f"NMS {most}: {len(left[most])} of {len(boxes)} stay, the first {N} show {seen[most]} "
+                                    f"objects" for most in left], within=0.1 * len(boxes))
 few = clips[::8]
-for n in sorted({4, m.reference_proposals, 16, 32}):
-    with torch.no_grad():
-        some = [single.rpn.propose(clip_maps(single, c), size, [n] * len(c))[0] for c in few]
-    print(f"2. {n} proposals: recall {100 * proposal_recall(some, targets_of(few)):.1f} %")
+with torch.no_grad():
+    recall = {n: 100 * proposal_recall([single.rpn.propose(clip_maps(single, c), size, [n] * len(c))[0] for c in few],
+                                       targets_of(few)) for n in sorted({4, m.reference_proposals, 16, 32})}
+check(2, guess[2], recall[32], [f"{n} proposals: recall {value:.1f} %" for n, value in recall.items()], within=2)
 pixels = normalised(image[None], single.mean, single.std).requires_grad_()
 single.backbone.c4(pixels)[0, :, x.shape[-2] // 2, x.shape[-1] // 2].sum().backward()
 reach = pixels.grad[0].abs().sum((0, 1)).nonzero().flatten()               # columns that matter
-print(f"3. a cell in the middle reads {int(reach[-1] - reach[0]) + 1} of {size[1]} columns")
+columns = int(reach[-1] - reach[0]) + 1
+check(3, guess[3], columns, f"a cell in the middle reads {columns} of {size[1]} columns", within=8)
 
 # %% [markdown]
 # ## Summary

@@ -65,6 +65,7 @@ from mstlib.data.minivid.scene import BODIES, Scene
 from mstlib.data.minivid.script import draw_yaw
 from mstlib.evaluation.evaluate import metrics
 from mstlib.evaluation.story import track_flags, track_ids, track_scores, traveller
+from mstlib.exercise import check
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
 from mstlib.report.charts import chart, score_chart
@@ -165,10 +166,11 @@ show.figure_output(figure, "A body with a disc, and below it the same body with 
 
 # %%
 figure, axis = chart(height=2.6)
-for k, style in enumerate(("-", "--", ":", "-.")):
+keys = {}                                                                  # area in view at every degree
+for k, name in enumerate(BODIES):
     body, _ = sitter(2 * k + 1, size, scene)
-    keys = [render_body(replace(body, yaw=[math.radians(d)]), 0, LIGHT, scene)[2] for d in range(0, 181, 5)]
-    axis.plot(range(0, 181, 5), keys, style, color=show.PALETTE[k], label=BODIES[k])
+    keys[name] = [render_body(replace(body, yaw=[math.radians(d)]), 0, LIGHT, scene)[2] for d in range(181)]
+    axis.plot(keys[name], ("-", "--", ":", "-.")[k], color=show.PALETTE[k], label=name)
 for level, name in ((scene.clear_key, "can be read"), (scene.rare_key, "rare pose below")):
     axis.axhline(level, color="#777777", lw=0.8)
     axis.text(180, level + 0.02, name, fontsize=8, ha="right")
@@ -373,12 +375,14 @@ show.table_output(pandas.DataFrame(rows))
 # %% [markdown]
 # ## Exercises
 #
-# 1. ★☆☆, 3 minutes. At which turn does the ground truth begin to call a pose rare? Predict for each body from
-#    the curves of section 2, and say why a box differs from a cone.
-# 2. ★★☆, 5 minutes. What if fewer objects turned away? Predict how many frames would show no key with
-#    `averted` at 0, and with `turner` at 0, too.
+# 1. ★☆☆, 3 minutes. On which body can the key be read through the largest turn? Predict from the curves of
+#    section 2, and say why a box differs from a cone.
+# 2. ★★☆, 5 minutes. What if fewer objects turned away? Predict how many percent of the frames would show no
+#    key with `averted` at 0, and think of `turner` at 0, too.
 # 3. ★★★, 15 minutes. Take one kind of blur at a time out of the traveller's script (section 5). Which of the
 #    two costs (a) more? Predict from the differences of section 3 first.
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
 # 1: a key on a flat face is seen or not; on a round one its rim comes into view earlier and leaves later.
@@ -387,20 +391,20 @@ show.table_output(pandas.DataFrame(rows))
 # </details>
 
 # %%
-for k, name in enumerate(BODIES):
-    body, _ = sitter(2 * k + 1, size, scene)
-    areas = [render_body(replace(body, yaw=[math.radians(d)]), 0, LIGHT, scene)[2] for d in range(181)]
-    ends = [next(d for d, a in enumerate(areas) if a < level) for level in (scene.clear_key, scene.rare_key)]
-    print(f"1. {name}: its key cannot be read from {ends[0]} degrees on, its pose is rare from {ends[1]} on")
-for changes in ({}, {"averted": 0.0}, {"averted": 0.0, "turner": 0.0}):
+guess = {1: None, 2: None, 3: None}  # your predictions: 1 a body, 2 percent, 3 "motion blur" or "defocus"
+ends = {name: [next(d for d, a in enumerate(of) if a < level) for level in (scene.clear_key, scene.rare_key)]
+        for name, of in keys.items()}                                      # degrees
+check(1, guess[1], max(ends, key=ends.get), [f"{name}: its key cannot be read from {a} degrees on, its pose is rare from "
+                                             f"{b} on" for name, (a, b) in ends.items()])
+away = {}
+for name, changes in (("as it is", {}), ("averted 0", {"averted": 0.0}), ("both 0", {"averted": 0.0, "turner": 0.0})):
     rng, other = np.random.default_rng(0), replace(scene, **changes)
     turns = [abs(math.remainder(yaw, math.tau)) for _ in range(2000) for yaw in draw_yaw(rng, 24, other)]
-    print(f"2. {changes or 'as it is'}: {100 * np.mean(np.array(turns) > math.pi / 2):.0f} % turned away")
-for name, fate in (("motion blur", {"streak": (0.0, 0.0)}), ("defocus", {"sigma": 0.0})):
-    film = filmed_without(**fate)
-    line = track_scores(detect_clip(single, film, config.test), film, track)
-    print(f"3. without {name}: found in {sum(score >= threshold for score in line)} of {len(clip)} frames, "
-          f"mean score {np.nanmean(line):.2f}")
+    away[name] = 100 * np.mean(np.array(turns) > math.pi / 2)
+check(2, guess[2], away["averted 0"], [f"{name}: {share:.0f} % turned away" for name, share in away.items()], within=4)
+gains = {name: np.nanmean(track_scores(detect_clip(single, film := filmed_without(**fate), config.test), film, track))
+         for name, fate in (("motion blur", {"streak": (0.0, 0.0)}), ("defocus", {"sigma": 0.0}))}
+check(3, guess[3], max(gains, key=gains.get), [f"without {name}: mean score {s:.2f}" for name, s in gains.items()])
 
 # %% [markdown]
 # ## Summary

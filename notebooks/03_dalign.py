@@ -46,6 +46,7 @@ from mstlib import show
 from mstlib.data.minivid.benchmark import CLASSES
 from mstlib.evaluation.alignment import alignment_error, feature_differences
 from mstlib.evaluation.story import fastest, of_track
+from mstlib.exercise import check
 from mstlib.model.deform import chain, deform_conv, displacement, sampling_points
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
@@ -303,11 +304,13 @@ show.table_output(pandas.DataFrame(controls)[
 #
 # 1. ★☆☆, 3 minutes. Set `gap` to 2 and to 8. Predict what happens to the error of section 3, then
 #    compare with the rows of its table.
-# 2. ★★☆, 10 minutes. Which motion is harder, an object's or the ground's? Predict, then read the cell
-#    below: the same field, split.
+# 2. ★★☆, 10 minutes. Where is DAlign's error largest in this pair: on the runner, on other objects, or on
+#    the ground? Predict; the cell below splits the same field.
 # 3. ★★★, 20 minutes. FGFA uses optical flow (FlowNetS) where MST uses DAlign, with 20 times the
 #    parameters at the paper's scale (Table IV). Is its motion better? The cell below compares the two
 #    on the runner's pair of frames; extend it to more.
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
 # 1: offsets are bounded, and far motion was rarer in training. 2: only boxes of tracked objects were
@@ -315,16 +318,19 @@ show.table_output(pandas.DataFrame(controls)[
 # </details>
 
 # %%
-for name, part in (("runner", mine), ("other objects", (owner >= 0) & ~mine), ("ground", owner < 0)):
-    if part.any():
-        far, off = (x[part].norm(dim=-1).mean() for x in (motion, looks - motion))
-        print(f"2. {name}: moved {far:.2f} cells, error of DAlign {off:.2f}")
+guess = {2: None, 3: None}  # your predictions: 2 "runner", "other objects" or "ground", 3 "DAlign" or "flow"
+parts = {"runner": mine, "other objects": (owner >= 0) & ~mine, "ground": owner < 0}
+far = {name: motion[part].norm(dim=-1).mean() for name, part in parts.items() if part.any()}
+off = {name: float((looks - motion)[parts[name]].norm(dim=-1).mean()) for name in far}
+check(2, guess[2], max(off, key=off.get), [
+    f"{name}: moved {far[name]:.2f} cells, error of DAlign {off[name]:.2f}" for name in off])
 rival = trained(profile, "fgfa")
 with torch.no_grad():
     flow = rival.dalign(clip_maps(rival, clip)[[t, s]][None])[1]["displacement"][0, 1]
+errors = {"DAlign": off["runner"], "flow": float((flow - motion).norm(dim=-1)[mine].mean())}
 sizes = [sum(p.numel() for p in m.dalign.parameters()) for m in (model, rival)]
-off = (flow - motion).norm(dim=-1)[mine].mean()
-print(f"3. error of the flow {off:.2f}; parameters: DAlign {sizes[0]:,}, FlowNetS {sizes[1]:,}")
+check(3, guess[3], min(errors, key=errors.get), ", ".join(
+    f"{name}: error {error:.2f}, {size:,} parameters" for (name, error), size in zip(errors.items(), sizes, strict=True)))
 
 # %% [markdown]
 # ## Summary

@@ -52,6 +52,7 @@ from mstlib.config import ModelConfig
 from mstlib.data.clip import window_indices
 from mstlib.evaluation.attended import SHOWN, attended, cell_ids
 from mstlib.evaluation.story import of_track
+from mstlib.exercise import check
 from mstlib.model.frame import FrameLevel
 from mstlib.plain import frame_level
 from mstlib.profiles import get_config
@@ -345,10 +346,13 @@ show.table_output(pandas.DataFrame(rows)[
 #
 # 1. ★☆☆, 3 minutes. Set `variant` to `b`, whose frame level is all there is. Predict whether its cells
 #    hear more of their own object than those of (g), then look at the table of section 3.
-# 2. ★★☆, 10 minutes. How near is near enough? Predict how the share of the traveller's own box grows
-#    with the weight of the term of place. Then say why the largest share is not the best one.
+# 2. ★★☆, 10 minutes. How near is near enough? Predict how many percent of the attention stay in the
+#    traveller's box with a term of place of weight 0.1. Then say why the largest share is not the best one.
 # 3. ★★★, 20 minutes. A cell of a deteriorated object listens less to its own. Does it listen more to
-#    another of the same *class*? Extend `hearing`; the labels are in `clips[c].target(t).labels`.
+#    another of the same *class*? Extend `hearing`; the labels are in `clips[c].target(t).labels`. In how
+#    many of the reference frames can that be asked at all?
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
 # 1: in (b) nothing comes after that could mend a bad mean. 2: only cells within about
@@ -357,12 +361,17 @@ show.table_output(pandas.DataFrame(rows)[
 # </details>
 
 # %%
-for weight in (0.005, 0.02, 0.1, 0.5):
+guess = {2: None, 3: None}          # your predictions: 2 percent, 3 a number of frames
+share = {}
+for weight in (0.0, 0.005, 0.02, 0.1, 0.5):
     A = with_place(weight).attention(aligned)[0].detach().unflatten(0, (h, w))[cell]
-    print(f"2. weight {weight}: {100 * float(A[ids == track].sum()):.0f} % of the attention in the traveller's box")
+    share[weight] = 100 * float(A[ids == track].sum())
+check(2, guess[2], share[0.1], [f"weight {weight:g}: {value:.0f} % of the attention in the traveller's box"
+                                for weight, value in share.items()], within=8)
 labels = [clips[c].target(t).labels.tolist() for c, t in references]
 crowds = sum(len(set(found)) < len(found) for found in labels)
-print(f"3. reference frames with two objects of one class: {crowds} of {len(references)}")
+check(3, guess[3], crowds, f"reference frames with two objects of one class: {crowds} of {len(references)}",
+      within=0.1 * len(references))
 
 # %% [markdown]
 # ## Summary

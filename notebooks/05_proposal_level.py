@@ -55,6 +55,7 @@ from mstlib.evaluation.listening import (
     support_kinds,
 )
 from mstlib.evaluation.story import object_scores, of_track
+from mstlib.exercise import check
 from mstlib.model.attention import FLOOR, heads
 from mstlib.model.whatif import class_scores
 from mstlib.profiles import get_config
@@ -347,12 +348,14 @@ show.table_output(pandas.DataFrame(claims)[columns], digits=2)
 # %% [markdown]
 # ## Exercises
 #
-# 1. ★☆☆, 3 minutes. Does the second layer listen more to the same object than the first, or less?
-#    Predict, try it in the picture above, then compare with the mean below.
-# 2. ★★☆, 10 minutes. Which sizes pass the gate? Predict for a support half as large, as large, and
-#    twice as large as who asks; the cell below counts heads.
-# 3. ★★★, 20 minutes. Leave geometry out of both layers, at test. The cell below has the answer for the
-#    traveller; extend it to the proposals of section 4.
+# 1. ★☆☆, 3 minutes. Does the last layer listen more to the same object than the first, or less?
+#    Predict, try it in the picture above, then write it down.
+# 2. ★★☆, 10 minutes. Which sizes pass the gate? Predict how many heads hear a support twice as large as who
+#    asks; the answer counts them for half as large and as large, too.
+# 3. ★★★, 20 minutes. Leave geometry out of both layers, at test. What score is left for the traveller's
+#    right class? Extend the cell to the proposals of section 4.
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
 # 1: the second layer asks with features that are already a mixture. 2: a box of quite another size is a
@@ -361,18 +364,20 @@ show.table_output(pandas.DataFrame(claims)[columns], digits=2)
 # </details>
 
 # %%
-if len(many):
-    first, last = (many[of, "same object"].mean() for of in ("both", "last layer"))
-    print(f"1. of the attention {first:.0f} % goes to the same object in the first layer, {last:.0f} % in the last")
-box = torch.tensor([[0.0, 0, 20, 20]])
+guess = {1: None, 2: None, 3: None}          # your predictions: 1 "more" or "less", 2 heads, 3 a score, 0 to 1
+first, last = (many[of, "same object"].mean() if len(many) else float("nan") for of in ("both", "last layer"))
+check(1, guess[1], "more" if last > first else "less",
+      f"{first:.0f} % of the attention goes to the same object in the first layer, {last:.0f} % in the last")
+box, x, scales = torch.tensor([[0.0, 0, 20, 20]]), a, (0.5, 1.0, 2.0)
 with torch.no_grad():
-    for scale in (0.5, 1.0, 2.0):
-        gate = layer.geometry(box, scale * box)[:, 0, 0]               # (G,)
-        print(f"2. {scale:g} times as large: {int((gate > log(FLOOR) + 1).sum())} of {layer.G} heads hear it")
-    x = a
+    gates = [layer.geometry(box, scale * box)[:, 0, 0] for scale in scales]                     # (G,) each
     for each in model.proposal.layers:
         x = each.weighted(x, each.supports(s, boxes).v, each.logits(x, b, s, boxes)[0])
-    print(f"3. right class without geometry: {class_scores(model, x)[mine, label]:.2f}")
+heads = [int((gate > log(FLOOR) + 1).sum()) for gate in gates]
+check(2, guess[2], heads[2], [f"{scale:g} times as large: {number} of {layer.G} heads hear it"
+                              for scale, number in zip(scales, heads, strict=True)], within=1)
+score = float(class_scores(model, x)[mine, label])
+check(3, guess[3], score, f"the right class without geometry: {score:.2f}", within=0.05)
 
 # %% [markdown]
 # ## Summary

@@ -53,6 +53,7 @@ from mstlib.evaluation.listening import (
     support_kinds,
 )
 from mstlib.evaluation.story import of_track
+from mstlib.exercise import check, folded
 from mstlib.model.whatif import asked_again, class_scores
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
@@ -280,11 +281,13 @@ show.table_output(pandas.DataFrame([{"who asks in training": name, "class loss a
 # %% [markdown]
 # ## Exercises
 #
-# 1. ★☆☆, 3 minutes. With K = 1, whose answer can still change? Predict, then count below.
+# 1. ★☆☆, 3 minutes. With K = 1, whose answer can still change? Predict how many of the rows do.
 # 2. ★★☆, 10 minutes. At r = 1 every support is kept. Is the level then the same as a third layer of the
 #    proposal level? Find the one difference that is left.
 # 3. ★★★, 20 minutes. Ids are known here. Give the traveller's proposal a *perfect* mask, its own
-#    object's supports only, and see what the head says.
+#    object's supports only. Which score does the head give its class then?
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
 # 1: rows that are not among the K are copied. 2: who asks? 3: `how["logits"]`, masked by
@@ -292,14 +295,16 @@ show.table_output(pandas.DataFrame([{"who asks in training": name, "class loss a
 # </details>
 
 # %%
+guess = {1: None, 3: None}          # your predictions: 1 a number of rows, 3 a score, 0 to 1
 after, _ = asked_again(model, trace, 1, level.r)
-print("1. rows changed with K = 1:", int((after != R).any(1).sum()))
+changed = int((after != R).any(1).sum())
+check(1, guess[1], changed, f"rows changed with K = 1: {changed}; the others are copied")
+folded(2, f"Who asks: {level.K} of {len(R)} proposals, where a layer of the proposal level lets all of them ask.")
 perfect = support_ids(trace, targets) == track
-if perfect.any():
-    with torch.no_grad():
-        logits = sum(relation.compare(R[[mine]], boxes[[mine]], s)).masked_fill(~perfect, -torch.inf)
-        oracle = class_scores(model, relation.weighted(R[[mine]], s.v, logits))[0]
-    print(f"3. {CLASSES[true - 1]} with a perfect mask: {oracle[true]:.3f}")
+with torch.no_grad():
+    logits = sum(relation.compare(R[[mine]], boxes[[mine]], s)).masked_fill(~perfect, -torch.inf)
+    oracle = class_scores(model, relation.weighted(R[[mine]], s.v, logits))[0, true].item()
+check(3, guess[3], oracle, f"{CLASSES[true - 1]} with a perfect mask: {oracle:.3f}", within=0.03)
 
 # %% [markdown]
 # ## Summary

@@ -52,6 +52,7 @@ from mstlib.evaluation.story import (
     track_scores,
     traveller,
 )
+from mstlib.exercise import check
 from mstlib.model.whatif import class_scores, switched
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
@@ -270,12 +271,14 @@ show.live(look, **boxes_on, how=ToggleButtons(options=["trained so", "switched o
 # %% [markdown]
 # ## Exercises
 #
-# 1. ★☆☆, 3 minutes. Which level changes the traveller's score most in this frame? Predict from the
-#    film strip of section 1, then read the table of section 3.
-# 2. ★★☆, 10 minutes. Give (g) a window of copies of the reference. What can the levels still do? The
-#    cell below does it; explain why the answer is not that of (a).
+# 1. ★☆☆, 3 minutes. After which step is the traveller's class most sure: "RoI", "proposal" or "instance"?
+#    Predict from the film strip of section 1, then look at the last line of section 3's table.
+# 2. ★★☆, 10 minutes. Give (g) a window of copies of the reference. What can the levels still do? Predict
+#    the score of the traveller, and explain why the answer is not that of (a).
 # 3. ★★★, 30 minutes. Find an object that a level *harms*: go through other clips with the loop of
 #    section 3 and look for frames in which "after proposal" lies under "before the levels".
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
 # 1: compare (b) with (a), (c) with (a), (g) with (f). 2: the head was trained behind the levels, and
@@ -284,10 +287,14 @@ show.live(look, **boxes_on, how=ToggleButtons(options=["trained so", "switched o
 # </details>
 
 # %%
+guess = {1: None, 2: None}          # your predictions: 1 a step, 2 a score, 0 to 1
+said = posterior(trace, mine, label)
+check(1, guess[1], max(said, key=said.get), ", ".join(f"{step} {value:.2f}" for step, value in said.items()))
 with torch.no_grad():
     copies = whole(images[:1].expand(len(frames), -1, -1, -1)[None])[0][0]
-print(f"2. score of the traveller: (a) {scores['a'][t]:.2f}, (g) on copies {score_of(copies, t):.2f}, "
-      f"(g) {scores['g'][t]:.2f}")
+alone = score_of(copies, t)
+check(2, guess[2], alone, f"score of the traveller: (a) {scores['a'][t]:.2f}, (g) on copies {alone:.2f}, "
+                          f"(g) {scores['g'][t]:.2f}", within=0.05)
 
 # %% [markdown]
 # ## Summary

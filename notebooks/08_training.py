@@ -42,6 +42,7 @@ from ipywidgets import Dropdown, IntSlider
 
 from mstlib import show
 from mstlib.data.minivid.benchmark import CLASSES
+from mstlib.exercise import check
 from mstlib.model.losses import losses_of, motion_loss
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
@@ -247,13 +248,15 @@ if means:
 # %% [markdown]
 # ## Exercises
 #
-# 1. ★☆☆, 3 minutes. Which loss has DAlign no part in? Predict which of the six fall when (g) is trained
-#    from a detector that already works, then use the widget.
+# 1. ★☆☆, 3 minutes. Which of the six losses falls most, as a share of its first value, when (g) is trained
+#    from a detector that already works? Predict; the widget above shows them all.
 # 2. ★★☆, 10 minutes. Two supports in training, eight at test. Set `recipe.supports` to 1 and to 4 in the
 #    cell of section 1 and look at the windows: what does a wider span make harder, and for which level?
-# 3. ★★★, an evening. Train (c) without the warm start:
+# 3. ★★★, 240 minutes. Train (c) without the warm start:
 #    `mst train --profile mini --variant c --out build/mini/cold.pt`. How many steps does it need to come
-#    near? The learning rate of every step is below.
+#    near? Predict first how many steps the warm start itself takes, pretraining and variant together.
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
 # 1: the RPN was trained before, the identity loss was not. 2: motion between frames grows with the span.
@@ -261,11 +264,19 @@ if means:
 # </details>
 
 # %%
+guess = {1: None, 3: None}          # your predictions: 1 a loss by its name, 3 a number of steps
+minimised = [name for name in losses if name not in ("offset", "drift")]
+curves = next((of for name, of in logs.items() if name.split("-")[0] == "g"), log)
+left = {name: values[-1] / values[0] for name, (_, values) in curves.items() if name in minimised and values[0]}
+check(1, guess[1], min(left, key=left.get), "what is left of each: " + ", ".join(
+    f"{name} {100 * share:.0f} %" for name, share in sorted(left.items(), key=lambda pair: pair[1])))
 full = get_config(profile, "g")
 marks = [0, full.train.warmup, *(int(share * full.train.steps) for share in full.train.decay_at)]
-print("3. learning rate at step", ", ".join(f"{s}: {learning_rate(s, full.train):.2g}" for s in marks))
-print(f"   pretraining {full.pretrain.steps} steps of {full.pretrain.batch} frames, a variant {full.train.steps} "
-      f"steps of {full.train.batch} windows")
+check(3, guess[3], full.pretrain.steps + full.train.steps, [
+    f"pretraining {full.pretrain.steps} steps of {full.pretrain.batch} frames, a variant {full.train.steps} steps of "
+    f"{full.train.batch} windows",
+    "learning rate at step " + ", ".join(f"{s}: {learning_rate(s, full.train):.2g}" for s in marks)],
+    within=0.2 * (full.pretrain.steps + full.train.steps))
 
 # %% [markdown]
 # ## Summary

@@ -44,6 +44,7 @@ import pandas
 import torch
 
 from mstlib.config import VARIANTS, ModelConfig
+from mstlib.exercise import check
 from mstlib.model.frame import FrameLevel
 from mstlib.paper import TABLES
 from mstlib.report.batch import ROOT
@@ -52,7 +53,7 @@ from mstlib.report.cells import by_name
 from mstlib.report.charts import forest_chart, seed_chart
 from mstlib.report.results import make_claims, make_table, read_runs
 from mstlib.report.stats import compare, mean_and_sd, slice_map
-from mstlib.show import figure_output, table_output
+from mstlib.show import figure_output, table_output, table_text
 
 folder, bench = ROOT / results, ROOT / "results" / "bench"
 runs = by_name(read_runs(folder / "runs", profile))  # name -> its records, one a seed
@@ -230,10 +231,12 @@ table_output(answers.drop(columns=["seeds", "note"]), digits=2)
 # %% [markdown]
 # ## Exercises
 #
-# 1. ★☆☆, 2 minutes. Which claims about Table III would you have believed after one seed alone?
-#    Predict, then run the cell below.
+# 1. ★☆☆, 2 minutes. Of how many claims about Table III, on all frames, would you have thought otherwise
+#    after one seed alone? Predict; the answer shows which.
 # 2. ★★☆, 10 minutes. About how many seeds would it take to see a step of 0.5 points, as the
 #    paper's from (f) to (g)? Take the spread of section 3; the noise of a mean falls with √n.
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
 # 1: the sign of one difference is right more often than not, but look at the small steps. 2: ask
@@ -241,21 +244,22 @@ table_output(answers.drop(columns=["seeds", "note"]), digits=2)
 # </details>
 
 # %%
+guess = {1: None, 2: None}          # your predictions: 1 a number of claims, 2 a number of seeds
 seed = min(record["seed"] for record in by_variant["a"])
 one = make_claims([record for record in every if record["seed"] == seed], bench, ["III"])
 claims = make_claims(every, bench, ["III"])
 both = one[["claim", "frames"]].copy()
-for seeds, frame in (("one seed", one), ("all seeds", claims)):
+for seeds, frame in ((f"seed {seed} alone", one), ("all seeds", claims)):
     both[f"our difference, {seeds}"] = frame["our difference"]
     both[f"verdict, {seeds}"] = frame["verdict"]
-print(f"1. seed {seed} alone")
-table_output(both[both["frames"] == "all"], digits=2)
+both = both[both["frames"] == "all"]
+other = int((both.iloc[:, 3] != both.iloc[:, 5]).sum())
+check(1, guess[1], other, table_text(both, digits=2), within=1)
 
 # %%
-spread = compare(by_variant["g"], by_variant["f"]).spread
-known = spread == spread  # not NaN: at least two seeds
-message = f"sd {spread:.2f}: {(2 * spread / 0.5) ** 2:.1f} seeds" if known else "train more seeds"
-print("2.", message)
+spread = compare(by_variant["g"], by_variant["f"]).spread              # NaN: fewer than two seeds
+seeds = (2 * spread / 0.5) ** 2
+check(2, guess[2], seeds, f"sd {spread:.2f}: {seeds:.1f} seeds", within=0.3 * seeds)
 
 # %% [markdown]
 # ## Summary

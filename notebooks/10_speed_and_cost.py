@@ -48,6 +48,7 @@ from mstlib.bench.measure import alternate, peak_bytes, ratio, seconds
 from mstlib.bench.record import read_bench
 from mstlib.bench.steps import How, case_of, frame_step, random_model
 from mstlib.bench.tables import TITLES, amount, line_texts, machine_line, modes_beside_map, table_of
+from mstlib.exercise import check
 from mstlib.report.batch import ROOT
 from mstlib.report.records import read_runs
 from mstlib.show import figure_output, table_output
@@ -293,13 +294,15 @@ print("FlowNetS really: ", amount(small_size["FlowNetS"]["multiply_adds"]), "mul
 # %% [markdown]
 # ## Exercises
 #
-# 1. ★☆☆, 3 minutes. A frame of the paper's scale has 38 x 63 cells. How many multiply-adds do the
+# 1. ★☆☆, 3 minutes. A frame of the paper's scale has 38 x 63 cells. How many billion multiply-adds do the
 #    two products of attention take if one frame asks 37, with keys and values of 512 numbers?
-#    Compute, then run the cell below.
 # 2. ★★☆, 10 minutes. `cached` asks twice a frame: as a support, over the 19 frames so far, and as
-#    a reference, over 37. What would a window of 101 cost?
+#    a reference, over 37. How many billion would a window of 101 cost, for attention alone?
 # 3. ★★★, 20 minutes. Which stage would you make cheaper first, in `exact` and in `cached`? Change
-#    `frame_width`, count again, and say what the paper's parameters (Table IV) leave you.
+#    `frame_width`, count again, and say what the paper's parameters (Table IV) leave you. By which factor
+#    does half the width make `exact` cheaper?
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
 # 1: cells of one frame times cells of 37, times 512, twice. 2: half of the window and one frame
@@ -308,17 +311,19 @@ print("FlowNetS really: ", amount(small_size["FlowNetS"]["multiply_adds"]), "mul
 # </details>
 
 # %%
+guess = {1: None, 2: None, 3: None}          # your predictions: 1 and 2 in billions, 3 a factor
 cells = 38 * 63
-one_asks = 2 * cells * (37 * cells) * 512
-print("1.", amount(one_asks), "multiply-adds")
-both_ask = 2 * cells * ((101 + 51) * cells) * 512
-print("2.", amount(both_ask), "multiply-adds for attention alone")
+one_asks, both_ask = (2 * cells * (asked * cells) * 512 for asked in (37, 101 + 51))
+check(1, guess[1], one_asks / 1e9, f"{amount(one_asks)} multiply-adds", within=0.05 * one_asks / 1e9)
+check(2, guess[2], both_ask / 1e9, f"{amount(both_ask)} multiply-adds", within=0.05 * both_ask / 1e9)
+cost = {}
 for width in (512, 256):
     chosen = case_of("paper", window=37, frame_width=width)
-    numbers = {m: total(count_step(chosen.config, m, chosen.size)) for m in ("exact", "cached")}
-    print(f"3. frame_width {width}:", ", ".join(f"{m} {amount(v)}" for m, v in numbers.items()))
-counts = count_step(case_of("paper", window=37).config, "cached", (600, 1000))
-assert one_asks < sum(counts["frame level, attention"])
+    cost[width] = {m: total(count_step(chosen.config, m, chosen.size)) for m in ("exact", "cached")}
+check(3, guess[3], cost[512]["exact"] / cost[256]["exact"], [
+    f"frame_width {width}: " + ", ".join(f"{m} {amount(v)}" for m, v in of.items()) for width, of in cost.items()],
+    within=0.1)
+assert one_asks < sum(count_step(case_of("paper", window=37).config, "cached", (600, 1000))["frame level, attention"])
 
 # %% [markdown]
 # ## Summary

@@ -47,6 +47,7 @@ from mstlib.evaluation import failure_counts as counts
 from mstlib.evaluation.evaluate import evaluate
 from mstlib.evaluation.failures import KINDS, Failure, diagnose
 from mstlib.evaluation.story import traveller
+from mstlib.exercise import check
 from mstlib.profiles import get_config
 from mstlib.report.charts import share_chart
 from mstlib.report.failure_pictures import case_picture, detector_rows, kind_rows
@@ -296,10 +297,12 @@ show.live(look, failures_of=Dropdown(options=list(found), value="(g)"),
 #
 # 1. ★☆☆, 5 minutes. In the browser, take the wrong classes of objects that are *clean*. What do they
 #    have in common? Predict first: which of the other frames might have misled (g)?
-# 2. ★★☆, 10 minutes. Which threshold would you choose? Lower, and misses become something else.
-#    Predict what, then run the cell below.
+# 2. ★★☆, 10 minutes. Which threshold would you choose? With 0.3 instead of 0.5 fewer objects are missed;
+#    which kind of failure comes instead?
 # 3. ★★★, 30 minutes. TIDE mends *all* cases of a kind at once. Write that with `mended` above, and
 #    compare the gain in AP with the sums of section 2. Which kind is furthest off, and why?
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
 # 1: look at their size, at the edges of the frame, and for a twin. 2: a weak answer is often a wrong
@@ -307,11 +310,15 @@ show.live(look, failures_of=Dropdown(options=list(found), value="(g)"),
 # </details>
 
 # %%
+guess = {2: None}          # your prediction: a kind of failure by its name
+number = {}
+lines = []
 for score in (0.3, threshold, 0.7):
     again = diagnose(found["(g)"], truth, CLASSES, score)
-    number = collections.Counter(case.kind for case in again.cases)
+    number[score] = collections.Counter(case.kind for case in again.cases)
     right = sum(seen.state == "found" for seen in again.objects)
-    print(f"2. threshold {score}: found {right}, " + ", ".join(f"{kind} {number[kind]}" for kind in KINDS))
+    lines.append(f"threshold {score}: found {right}, " + ", ".join(f"{kind} {number[score][kind]}" for kind in KINDS))
+check(2, guess[2], max(KINDS, key=lambda kind: number[0.3][kind] - number[threshold][kind]), lines)
 
 # %% [markdown]
 # ## Summary

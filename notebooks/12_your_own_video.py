@@ -48,6 +48,7 @@ from mstlib.data.video import open_video
 from mstlib.detect import class_names, detect_video, sides
 from mstlib.evaluation.agreement import agreement, strong_part
 from mstlib.evaluation.story import traveller
+from mstlib.exercise import check
 from mstlib.keep import csv_file, json_file
 from mstlib.movie import movie_file, write_frames
 from mstlib.profiles import get_config
@@ -283,10 +284,12 @@ upload_box(model, film, classes, out, mode, threshold)
 #
 # 1. ★☆☆, 5 minutes. Film your desk for three seconds and hand it in. Predict first: will there be no
 #    boxes, or wrong ones? Which class is found most?
-# 2. ★★☆, 10 minutes. "Half as large" fails. What would you do to the frames to mend it? Predict how
-#    much comes back, then run the cell below, which tries one thing.
+# 2. ★★☆, 10 minutes. "Half as large" fails. What would you do to the frames to mend it? The cell below
+#    tries one thing; predict how many percent of the detections come back.
 # 3. ★★★, 120 minutes. Annotate 20 seconds of a video of yours and train on it, as
 #    [docs/own-videos.md](../docs/own-videos.md) says. Which score does (a) reach, which (g)?
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
 # 1: section 5. 2: the detector resizes the whole frame; what matters is how large the object is after
@@ -294,11 +297,12 @@ upload_box(model, film, classes, out, mode, threshold)
 # </details>
 
 # %%
+guess = {2: None}          # your prediction, percent
 cut = [half(x)[:, :x.shape[1] // 2, :x.shape[2] // 2] for x in film.frames[:24]]
 seen = [f.detections for f in detect_video(model, open_video(cut), mode)]
 again = agreement(film.found[:24], [Detections(2 * d.boxes, d.scores, d.labels) for d in seen], threshold)
-print(f"2. half as large, then cut to what there is to see: {again.two} detections, "
-      f"{again.both} of {again.one} said again")
+check(2, guess[2], again.found_again, f"half as large, then cut to what there is to see: {again.two} detections, "
+      f"{again.both} of {again.one} said again", within=10)
 
 # %% [markdown]
 # ## Summary

@@ -42,6 +42,7 @@ import torch
 from ipywidgets import HTML, Dropdown, Text, VBox
 
 from mstlib import glossary
+from mstlib.exercise import check, folded
 from mstlib.model.detector import build_model
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
@@ -209,20 +210,25 @@ table_output(pandas.DataFrame(entries, columns=["number", "about", "departure, o
 # %% [markdown]
 # ## Exercises
 #
-# 1. ★☆☆, 2 minutes. Where is the softmax of Eq. 7 in the code, and over which axis does it go?
+# 1. ★☆☆, 2 minutes. Over what does the softmax of Eq. 7 go, and where is it in the code?
 # 2. ★★☆, 5 minutes. Find the module that decides which frames make up a test window, and the notebook that
 #    counts whether such a window holds a clean view.
-# 3. ★★☆, 10 minutes. Which departures could make DAlign look worse here than in the paper? Choose from the
-#    list of section 6, then read their entries.
+# 3. ★★☆, 10 minutes. Which departures of section 6 are about DAlign? Write down their numbers, then read
+#    their entries: which of them could make it look worse here than in the paper? Which others could?
+#
+# Write what you predict into `guess` and run the cell: it says whether that holds, and keeps the answer folded.
 #
 # <details><summary>Hints</summary>
-# 1: search for s_ij. 2: search for "window". 3: the section "DAlign", and 3, 16 and 18.
+# 1: search for s_ij. 2: search for "window". 3: others are 3, 16 and 18.
 # </details>
 
 # %%
-print("1.", glossary.first_sentence("model.proposal.ProposalLevel.weights"))
-print("2.", glossary.first_sentence("data.clip.window_indices"))
-print("3.", ", ".join(str(number) for number, about, _ in entries if about.startswith("DAlign")))
+guess = {2: None, 3: None}          # your predictions: 2 a module such as "model.frame", 3 a list of numbers
+folded(1, f"Over the supports, `model.attention.Relation.weighted`: {glossary.first_sentence('model.attention.Relation.weighted')}")
+check(2, guess[2], "data.clip", [f"`data.clip.window_indices`: {glossary.first_sentence('data.clip.window_indices')}",
+                                 "Notebook 00 counts the windows with a clean view."])
+about_dalign = [str(number) for number, about, _ in entries if about.startswith("DAlign")]
+check(3, guess[3], about_dalign, ", ".join(about_dalign))
 
 # %% [markdown]
 # ## Summary

@@ -76,10 +76,11 @@ def test_cells_are_as_many_and_as_long_as_one_can_read(source):
 
 
 @by_name
-def test_exercises_are_rated_and_the_summary_leads_into_the_package(source):
+def test_exercises_are_rated_and_checked_and_the_summary_leads_into_the_package(source):
     cells = texts(read_notebook(source))
     exercises = next(cell for cell in cells if cell.startswith("## Exercises"))
     assert 2 <= len(re.findall(r"^\d\. [★☆]{3}, \d+ minutes", exercises, re.MULTILINE)) <= 3
+    assert any("check(" in code and "guess" in code for code in codes(read_notebook(source)))
     summary = cells[-1]
     assert summary.startswith("## Summary") and "| here | in mstlib |" in summary
     names = re.findall(r"`([\w.]+)\.(\w+)`", summary)
@@ -147,6 +148,9 @@ def check_outputs(path: Path) -> None:
         assert output.output_type != "error" and output.get("name") != "stderr"
         for kind in (k for k in output.get("data", {}) if k.startswith("image/")):
             assert len(output.metadata[kind]["alt"]) > 10
+    told = [output["data"]["text/markdown"] for output in outputs
+            if "text/markdown" in output.get("data", {})]
+    assert any("<details><summary>Answer to" in text for text in told)
     for picture in live_pictures(notebook):
         assert len(re.search(r'<img alt="([^"]*)"', picture).group(1)) > 10
     for place in {str(ROOT), str(Path.home()), tempfile.gettempdir()} - {"/"}:

@@ -31,7 +31,7 @@ from mstlib.show.maps import (
     mark_cell,
     show_image,
 )
-from mstlib.show.output import DPI, cell_text, figure_bytes, figure_output, table_output
+from mstlib.show.output import DPI, cell_text, figure_bytes, figure_output, table_output, table_text
 from mstlib.show.strips import PANEL, draw_frame, even_grid, film_strip, frame_title, grid
 from mstlib.show.widgets import live, picture_html
 
@@ -42,5 +42,5 @@ __all__ = [
     "film_strip", "frame_title", "grey_of", "grid", "heat_map", "ink_on", "legend_entries",
     "legend_text", "live", "mark_cell", "panels", "picture_html", "share_bars", "show_image",
     "stacked_bars",
-    "table_output", "track_colours", "untangle",
+    "table_output", "table_text", "track_colours", "untangle",
 ]

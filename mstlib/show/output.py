@@ -45,11 +45,16 @@ def table_output(table: "pandas.DataFrame", digits: int = 1) -> None:
     """
     from IPython.display import display
 
+    text = table_text(table, digits)
+    display({"text/markdown": text, "text/plain": text}, raw=True)
+
+
+def table_text(table: "pandas.DataFrame", digits: int = 1) -> str:
+    """The Markdown of `table_output`."""
     rows = [list(map(str, table.columns)), ["---"] * len(table.columns)]
     rows += [[cell_text(value, name, digits) for name, value in zip(rows[0], row, strict=True)]
              for row in table.itertuples(index=False)]
-    text = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    display({"text/markdown": text, "text/plain": text}, raw=True)
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def cell_text(value: object, column: str = "", digits: int = 1) -> str:
