@@ -86,7 +86,6 @@ for first in records[:1]:
 
 # %%
 ours = make_table(table_name(table), folder, profile, bench)
-print(ours.attrs["caption"])
 table_output(ours)
 
 # %% [markdown]
@@ -98,7 +97,6 @@ table_output(ours)
 # %%
 every = [record for found in runs.values() for record in found]
 claims = make_claims(every, bench, [table])
-print(claims.attrs["caption"])
 table_output(claims.drop(columns=["table", "seeds"]), digits=2)
 
 # %% tags=["cover"]

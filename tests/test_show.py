@@ -215,6 +215,20 @@ def test_tables_are_markdown(monkeypatch):
         "| a | ✓ | 75.1 | +0.00 |", "| b |  | – | +2.00 |"]
 
 
+def test_columns_that_nobody_ran_are_a_line_under_the_table(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **more: shown.append(data))
+    table = pandas.DataFrame({"variant": ["a", "b"], "midi": ["not run: needs a GPU"] * 2,
+                              "VID": [70.0, "not run: needs VID"]})
+    table.attrs["caption"] = "Table III."
+    show.table_output(table)
+    show.table_output(table.iloc[:0])
+    assert shown[0]["text/markdown"].splitlines() == [
+        "Table III.", "", "| variant | VID |", "| --- | --- |", "| a | 70.0 |",
+        "| b | not run: needs VID |", "", "midi: not run: needs a GPU"]
+    assert "| variant | midi | VID |" in shown[1]["text/markdown"]
+
+
 def test_a_score_chart_shades_the_deteriorated_frames():
     flags = story.track_flags(Marked("marked"), 0)
     assert flags.shape == (6, 4) and flags[:, 0].tolist() == [False] * 2 + [True] * 2 + [False] * 2

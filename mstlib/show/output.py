@@ -41,12 +41,23 @@ def table_output(table: "pandas.DataFrame", digits: int = 1) -> None:
     """Show a DataFrame as a Markdown table: a tick for True, a dash for what is not known.
 
     Differences and the ends of their intervals carry their sign; the paper's numbers keep its one
-    digit.
+    digit. A caption in `table.attrs` stands above it; columns in which no row was run are a line
+    under it, so that the others have room.
     """
     from IPython.display import display
 
-    text = table_text(table, digits)
+    idle = idle_columns(table)
+    parts = [table.attrs.get("caption"), table_text(table.drop(columns=list(idle)), digits),
+             "; ".join(f"{name}: {why}" for name, why in idle.items())]
+    text = "\n\n".join(part for part in parts if part)
     display({"text/markdown": text, "text/plain": text}, raw=True)
+
+
+def idle_columns(table: "pandas.DataFrame") -> dict[str, str]:
+    """Columns in which all rows say the same "not run: ...", and what they say."""
+    said = {name: set(map(str, table[name])) for name in table.columns}
+    return {name: min(texts) for name, texts in said.items()
+            if len(texts) == 1 and min(texts).startswith("not run")}
 
 
 def table_text(table: "pandas.DataFrame", digits: int = 1) -> str:
