@@ -372,6 +372,8 @@ def test_runs_on_the_papers_data_and_at_midi_fill_their_own_columns(tmp_path):
     assert three.loc["a", "our mAP (ImageNet VID)"] == "not run: needs ImageNet VID"
     assert three.loc["g", "our mAP (profile midi)"] == pytest.approx(70.1)
     assert three.loc["a", "our mAP (profile midi)"] == "not run: needs a GPU"
+    assert "--profile midi" in three.attrs["caption"]                    # and how it would be run
+    assert "midi" not in make_table("V", tmp_path).attrs["caption"]
     assert three.loc["g", "our mAP (minivid-v1 test)"] == pytest.approx(60.1)
     one = make_table("I", tmp_path, "tiny").set_index("method")
     assert one.loc["Ours + Seq-NMS", "our mAP (ImageNet VID)"] == 85

@@ -66,10 +66,14 @@ def real(given: Given, name: str, data: str = "ImageNet VID") -> dict:
     return {f"our mAP ({data})": mean_at(found, "paper", f"not run: needs {data}")}
 
 
+MIDI, NO_GPU = "our mAP (profile midi)", "not run: needs a GPU"
+MIDI_HOW = ("Profile midi (256 pixels, ResNet-50, the parts at full width) is run by `mst reproduce "
+            "--train --profile midi --set tables=III,IX` on a GPU, in an estimated 35 to 70 hours.")
+
+
 def midi(given: Given, name: str) -> dict:
     """The cell for profile `midi`, which wants a GPU."""
-    found = given.others.get(name, [])
-    return {"our mAP (profile midi)": mean_at(found, "midi", "not run: needs a GPU")}
+    return {MIDI: mean_at(given.others.get(name, []), "midi", NO_GPU)}
 
 
 def mean_at(records: Sequence[dict], profile: str, absent: str) -> float | str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mstlib.config import DETECTORS, MSTError, config_from_dict
 from mstlib.fileio import write_text
 from mstlib.report.catalogue import CATALOGUE, TABLES, needs, run_name, table_name
-from mstlib.report.cells import Given, by_name
+from mstlib.report.cells import MIDI, MIDI_HOW, NO_GPU, Given, by_name
 from mstlib.report.controls import control_rows
 from mstlib.report.records import new_record, read_record, read_runs, write_record
 from mstlib.report.tables import MAKERS, TITLES
@@ -53,7 +53,8 @@ def make_table(name: str, results: str | Path, profile: str = "mini",
                       for r in read_runs(Path(results) / "runs", p)])
     data = data_of(mine) or ("miniuav-v1 test" if number == "II" else "minivid-v1 test")
     rows = MAKERS[number](Given(by_name(mine), others, data, bench))
-    return _frame(rows, caption(TITLES[number], mine))
+    how = f" {MIDI_HOW}" if any(row.get(MIDI) == NO_GPU for row in rows) else ""
+    return _frame(rows, caption(TITLES[number], mine) + how)
 
 
 def make_claims(records: Sequence[dict], bench: Path, tables: Sequence[str] = ()
