@@ -15,7 +15,7 @@ from mstlib.data.clip import Clip, Detections
 from mstlib.data.dataset import Dataset
 from mstlib.evaluation.failures import KINDS, SAME, Diagnosis, Failure, Seen
 from mstlib.evaluation.story import of_track
-from mstlib.report.figure_board import board, outline, short
+from mstlib.report.figure_board import around, board, outline, short
 from mstlib.show import STYLES, draw_frame, frame_title, grid, legend_text, untangle
 from mstlib.show.maps import BRIGHT
 
@@ -190,10 +190,3 @@ def _rows(data: Dataset, rows: Sequence[tuple[str, str, str, Failure]], found: F
         second, "thick outline: the case, its frame in thick dashes")
     figure.text(0.5, 0.03 / figure.get_figheight(), "\n".join(text), fontsize=7, ha="center")
     return figure
-
-
-def around(t: int, length: int, columns: int, step: int) -> list[int]:
-    """`columns` frames `step` apart, frame t in the middle or as near to it as the clip allows."""
-    frames = range(t % step, length, step)
-    first = min(max(t // step - columns // 2, 0), max(0, len(frames) - columns))
-    return list(frames[first:first + columns])

@@ -96,7 +96,13 @@ def before_and_after(t: int, run: tuple[int, int], length: int, count: int) -> l
     before and after it."""
     first, last = run
     step = -(-(last - first + 2) // (count - 1))
-    frames = list(range(t % step, length, step))
-    start = sum(s < (first + last) / 2 for s in frames) - count // 2
+    return around(t, length, count, step, middle=(first + last) / 2)
+
+
+def around(t: int, length: int, count: int, step: int, middle: float | None = None) -> list[int]:
+    """At most `count` frames of a clip, `step` apart and frame t one of them; `middle` (or else t)
+    lies in the middle, or as near to it as the clip allows."""
+    frames = range(t % step, length, step)
+    start = sum(s < (t if middle is None else middle) for s in frames) - count // 2
     start = max(0, min(start, len(frames) - count))
-    return frames[start:start + count]
+    return list(frames[start:start + count])
