@@ -67,8 +67,9 @@ def real(given: Given, name: str, data: str = "ImageNet VID") -> dict:
 
 
 MIDI, NO_GPU = "our mAP (profile midi)", "not run: needs a GPU"
-MIDI_HOW = ("Profile midi (256 pixels, ResNet-50, the parts at full width) is run by `mst reproduce "
-            "--train --profile midi --set tables=III,IX` on a GPU, in an estimated 35 to 70 hours.")
+MIDI_HOW = ("Profile midi (256 pixels, ResNet-50, the parts at full width) is run by `mst "
+            "reproduce --train --profile midi --set tables=III,IX` on a GPU, in an estimated 35 to "
+            "70 hours.")
 
 
 def midi(given: Given, name: str) -> dict:
