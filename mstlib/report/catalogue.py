@@ -133,7 +133,7 @@ def needs(table: str) -> list[str]:
         return list(CATALOGUE)
     mine = [run.name for run in CATALOGUE.values() if run.table == ("" if name == "controls" else
                                                                     name)]
-    asked = ("b", "d", "g", "fgfa") if name == "controls" else ALSO.get(name, ())
+    asked = ("b", "c", "d", "g", "fgfa", "h") if name == "controls" else ALSO.get(name, ())
     return mine + [name for name in asked if name not in mine]
 
 

@@ -16,7 +16,7 @@ from mstlib.config import DETECTORS, MSTError, config_from_dict
 from mstlib.fileio import write_text
 from mstlib.report.catalogue import CATALOGUE, TABLES, needs, run_name, table_name
 from mstlib.report.cells import MIDI, MIDI_HOW, NO_GPU, Given, by_name
-from mstlib.report.controls import control_rows
+from mstlib.report.controls import control_rows, plainly
 from mstlib.report.records import new_record, read_record, read_runs, write_record
 from mstlib.report.tables import MAKERS, TITLES
 from mstlib.report.verdicts import RULE, claim_rows, summary
@@ -65,7 +65,8 @@ def make_claims(records: Sequence[dict], bench: Path, tables: Sequence[str] = ()
     text = (f"What the paper claims in Sec. IV-D and IV-E, and what our runs say: "
             f"{summary(rows)}. The paper's differences are of ImageNet VID (Table II: UAVDT), ours "
             f"of generated data, in points of mAP. {RULE}")
-    return _frame(rows, text)
+    plain = "" if tables else plainly(records)
+    return _frame(rows, f"{text}\n\n{plain}" if plain else text)
 
 
 # ---- what a table says of its runs -------------------------------------------------------------
