@@ -62,11 +62,12 @@ def make_claims(records: Sequence[dict], bench: Path, tables: Sequence[str] = ()
     """The claims of the paper (about some of its tables) with verdicts; see `mstlib.report.claims`.
     """
     rows = claim_rows(by_name(records), bench, tables)
-    text = (f"What the paper claims in Sec. IV-D and IV-E, and what our runs say: "
-            f"{summary(rows)}. The paper's differences are of ImageNet VID (Table II: UAVDT), ours "
-            f"of generated data, in points of mAP. {RULE}")
-    plain = "" if tables else plainly(records)
-    return _frame(rows, f"{text}\n\n{plain}" if plain else text)
+    text = ["What the paper claims in Sec. IV-D and IV-E, and what our runs say: "
+            f"{summary(rows)}.",
+            "" if tables else plainly(records),
+            "The paper's differences are of ImageNet VID (Table II: UAVDT), ours of generated "
+            "data, in points of mAP.", RULE]
+    return _frame(rows, " ".join(part for part in text if part))
 
 
 # ---- what a table says of its runs -------------------------------------------------------------
