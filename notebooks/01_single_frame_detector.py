@@ -395,11 +395,11 @@ show.table_output(pandas.DataFrame({"in this frame": list(elsewhere), "objects":
 
 # %%
 guess = {1: None, 2: None, 3: None}          # your predictions, three numbers
-left = {most: nms(boxes := clip_boxes_to_image(decoded[order], size), flat[order], most) for most in (0.3, 0.5, 0.7, 0.9)}
-seen = {most: len(set(shown_objects(boxes[k[:N]], clip.target(times["clear"])).tolist()) - {-1}) for most, k in left.items()}
-check(1, guess[1], len(left[0.5]), [f"NMS {most}: {len(left[most])} of {len(boxes)} stay, the first {N} show {seen[most]} "
-                                    f"objects" for most in left], within=0.1 * len(boxes))
-few = clips[::8]
+boxes, target, few = clip_boxes_to_image(decoded[order], size), clip.target(times["clear"]), clips[::8]
+left = {most: nms(boxes, flat[order], most) for most in (0.3, 0.5, 0.7, 0.9)}
+seen = {most: len(set(shown_objects(boxes[k[:N]], target).tolist()) - {-1}) for most, k in left.items()}
+check(1, guess[1], len(left[0.5]), [f"NMS {most}: {len(left[most])} of {len(boxes)} stay, the first {N} show "
+                                    f"{seen[most]} objects" for most in left], within=0.1 * len(boxes))
 with torch.no_grad():
     recall = {n: 100 * proposal_recall([single.rpn.propose(clip_maps(single, c), size, [n] * len(c))[0] for c in few],
                                        targets_of(few)) for n in sorted({4, m.reference_proposals, 16, 32})}
@@ -407,8 +407,8 @@ check(2, guess[2], recall[32], [f"{n} proposals: recall {value:.1f} %" for n, va
 pixels = normalised(image[None], single.mean, single.std).requires_grad_()
 single.backbone.c4(pixels)[0, :, x.shape[-2] // 2, x.shape[-1] // 2].sum().backward()
 reach = pixels.grad[0].abs().sum((0, 1)).nonzero().flatten()               # columns that matter
-columns = int(reach[-1] - reach[0]) + 1
-check(3, guess[3], columns, f"a cell in the middle reads {columns} of {size[1]} columns", within=8)
+check(3, guess[3], columns := int(reach[-1] - reach[0]) + 1,
+      f"a cell in the middle reads {columns} of {size[1]} columns", within=8)
 
 # %% [markdown]
 # ## Summary

@@ -224,8 +224,9 @@ table_output(pandas.DataFrame(entries, columns=["number", "about", "departure, o
 
 # %%
 guess = {2: None, 3: None}          # your predictions: 2 a module such as "model.frame", 3 a list of numbers
-folded(1, f"Over the supports, `model.attention.Relation.weighted`: {glossary.first_sentence('model.attention.Relation.weighted')}")
-check(2, guess[2], "data.clip", [f"`data.clip.window_indices`: {glossary.first_sentence('data.clip.window_indices')}",
+eq7, of_window = "model.attention.Relation.weighted", "data.clip.window_indices"
+folded(1, f"Over the supports, `{eq7}`: {glossary.first_sentence(eq7)}")
+check(2, guess[2], "data.clip", [f"`{of_window}`: {glossary.first_sentence(of_window)}",
                                  "Notebook 00 counts the windows with a clean view."])
 about_dalign = [str(number) for number, about, _ in entries if about.startswith("DAlign")]
 check(3, guess[3], about_dalign, ", ".join(about_dalign))
