@@ -5,7 +5,7 @@
 # **Needs** nothing beyond the repository ·
 # **Module** [mstlib/evaluation/story.py](../mstlib/evaluation/story.py),
 # [mstlib/show/](../mstlib/show/__init__.py) · **Previous** none, this is the start ·
-# **Next** 01, the detector that looks at one frame
+# **Next** [01](01_single_frame_detector.ipynb), the detector that looks at one frame
 
 # %% [markdown]
 # **After this notebook you can**
@@ -296,10 +296,16 @@ check(2, guess[2], max(kinds, key=rows[0].get) if kinds else "unknown at this sc
 #
 # | question that this one leaves | notebook |
 # |---|---|
-# | What does the detector look like that sees one frame? | 01 |
-# | The object is elsewhere in the support frame: how are the two aligned? | 03, DAlign |
-# | Which positions of the supports help a blurred feature map? | 04, frame level |
-# | Which object proposals help an object proposal? | 05, proposal level |
-# | How to listen to the same object and not to its double? | 06, instance level |
-# | How do the parts work as one detector? | 07 |
+# | What does the detector look like that sees one frame? | [01](01_single_frame_detector.ipynb) |
+# | Where do these clips come from? | [02](02_the_benchmark.ipynb), the benchmark |
+# | The object is elsewhere in the support frame: how are the two aligned? | [03](03_dalign.ipynb), DAlign |
+# | Which positions of the supports help a blurred feature map? | [04](04_frame_level.ipynb), frame level |
+# | Which object proposals help an object proposal? | [05](05_proposal_level.ipynb), proposal level |
+# | How to listen to the same object and not to its double? | [06](06_instance_level.ipynb), instance level |
+# | How do the parts work as one detector? | [07](07_all_levels.ipynb) |
+# | How is it trained? | [08](08_training.ipynb) |
 # | Which claims of the paper hold here? | [09](09_tables.ipynb) |
+# | What does a frame cost? | [10](10_speed_and_cost.ipynb) |
+# | What still goes wrong? | [11](11_failures.ipynb) |
+# | And in a video of mine? | [12](12_your_own_video.ipynb) |
+# | What was that letter again? | [99](99_glossary.ipynb), glossary and map |

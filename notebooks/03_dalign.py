@@ -64,7 +64,7 @@ dalign, stride = model.dalign, model.backbone.stride
 # %% [markdown]
 # ## 1. How far does an object move between two frames?
 #
-# The traveller of notebook 00 hardly leaves its place, so that another object takes over here: *the
+# The traveller of [notebook 00](00_what_breaks_a_detector.ipynb) hardly leaves its place, so that another object takes over here: *the
 # runner*, which of all objects moves farthest in `gap` frames while both show it clean. The benchmark
 # knows how everything moved, for it has drawn it: arrows lead from the cells that the runner covers in
 # the reference to where they are in the support. The third panel is what a detector sees that compares

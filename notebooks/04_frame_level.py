@@ -112,7 +112,7 @@ print(f"at the paper's scale a window has {n:,} cells, A {n * n / 1e9:.1f} billi
 #
 # ## 2. Whom does a cell of a hard frame ask?
 #
-# We take the traveller of notebook 00 where it is hardest: in the frame with the widest gap between
+# We take the traveller of [notebook 00](00_what_breaks_a_detector.ipynb) where it is hardest: in the frame with the widest gap between
 # variant (a), which sees one frame, and the whole method (g). One cell in its middle asks. The maps
 # show whom: brightness is the weight of a cell, in multiples of what it would be if all cells were
 # heard alike, and full from ten times on.
@@ -179,7 +179,7 @@ show.figure_output(company(clip, frames, mine, cell, asking), f"The same heat ma
 #
 # One cell proves nothing. For all object cells of one reference frame in every second clip: to what
 # do they listen, and what would it be if they heard all cells of the window alike? (A support's cell
-# counts for what lies at its place: DAlign adds little from elsewhere, notebook 03.)
+# counts for what lies at its place: DAlign adds little from elsewhere, [notebook 03](03_dalign.ipynb).)
 
 # %%
 def hearing(number: int, t: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

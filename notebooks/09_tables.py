@@ -5,8 +5,8 @@
 # **Needs** run records (`results/runs/`) ·
 # **Module** [mstlib/report/tables.py](../mstlib/report/tables.py),
 # [mstlib/report/claims.py](../mstlib/report/claims.py),
-# [mstlib/report/stats.py](../mstlib/report/stats.py) · **Previous** 07, the whole detector ·
-# **Next** none, this is the end
+# [mstlib/report/stats.py](../mstlib/report/stats.py) · **Previous**
+# [08](08_training.ipynb), training · **Next** [10](10_speed_and_cost.ipynb), speed and cost
 
 # %% [markdown]
 # **After this notebook you can**
@@ -278,5 +278,4 @@ check(2, guess[2], seeds, f"sd {spread:.2f}: {seeds:.1f} seeds", within=0.3 * se
 # | controls | `report.controls.QUESTIONS` |
 # | the paper's numbers | `paper.TABLES` |
 #
-# Make every table again with `mst reproduce`; start from the beginning with
-# [00](00_what_breaks_a_detector.ipynb).
+# Make every table again with `make reproduce` ([docs/reproduce.md](../docs/reproduce.md)).

@@ -5,7 +5,7 @@
 # **CPU** seconds · **Needs** the bench's records (`results/bench/`) ·
 # **Module** [mstlib/bench/](../mstlib/bench/measure.py),
 # [mstlib/model/engine.py](../mstlib/model/engine.py) · **Previous** [09](09_tables.ipynb), which
-# claims hold · **Next** none, this is the end
+# claims hold · **Next** [11](11_failures.ipynb), failures
 
 # %% [markdown]
 # **After this notebook you can**

@@ -56,6 +56,19 @@ def test_the_title_asks_and_the_fact_line_answers(source):
 
 
 @by_name
+def test_a_notebook_leads_to_its_neighbours(source):
+    facts = " ".join(texts(read_notebook(source))[0].split())
+    place = SOURCES.index(source)
+    for word, step in (("Previous", -1), ("Next", 1)):
+        said = facts.partition(f"**{word}** ")[2]
+        if 0 <= place + step < len(SOURCES):
+            stem = SOURCES[place + step].stem
+            assert said.startswith(f"[{stem[:2]}]({stem}.ipynb), "), said
+        else:
+            assert said.startswith("none, this is the "), said
+
+
+@by_name
 def test_the_parameters_are_few_typed_literals_with_a_comment(source):
     notebook = read_notebook(source)
     tagged = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
