@@ -18,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 
 help:
 	@echo "make reproduce            evaluate the shipped checkpoints, fill Tables I to IX (23 minutes)"
-	@echo "make reproduce TRAIN=1    train everything first                               (7 to 8 hours)"
+	@echo "make reproduce TRAIN=1    train everything first                               (8 hours)"
 	@echo "make test                 run the tests                                        (12 minutes)"
 	@echo "make lab                  open the notebooks in JupyterLab                     (seconds)"
 	@echo "make bench                measure speed and cost on this CPU, remake notebook 10       (30 minutes)"
