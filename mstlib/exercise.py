@@ -8,7 +8,7 @@ would end a notebook that runs without a reader.
 import math
 from collections.abc import Collection, Sequence
 
-Answer = float | str | Collection[str]
+Answer = float | str | Collection[str] | None
 
 
 def check(number: int, yours: object, answer: Answer, words: str | Sequence[str],
@@ -16,8 +16,8 @@ def check(number: int, yours: object, answer: Answer, words: str | Sequence[str]
     """Show what a prediction for exercise `number` is worth, with the answer folded under it.
 
     yours: None as long as there is none. answer: a number, right if `within` of it; a text; or
-    texts in any order. words: the answer with what belongs to it, lines of Markdown. Raises
-    nothing, whatever `yours` is.
+    texts in any order; None or NaN where it is not known, as at scale tiny. words: the answer with
+    what belongs to it, lines of Markdown. Raises nothing, whatever `yours` is.
     """
     folded(number, words, f"**{number}.** {verdict(yours, answer, within)}")
 
@@ -38,6 +38,8 @@ def verdict(yours: object, answer: Answer, within: float = 0.0) -> str:
     """What to say of a prediction, without giving the answer away."""
     if yours is None:
         return "No prediction yet: write it into `guess`, and run this cell again."
+    if answer is None or answer != answer:  # NaN differs from itself
+        return "That may be: at this scale the answer is not known."
     if isinstance(answer, str):
         if not isinstance(yours, str):
             return f"The answer is a word or two in quotes; yours is of type {kind(yours)}."
@@ -53,8 +55,6 @@ def verdict(yours: object, answer: Answer, within: float = 0.0) -> str:
     value = number_of(yours)
     if value is None:
         return f"The answer is a number; yours is of type {kind(yours)}."
-    if not math.isfinite(answer):
-        return f"{value:g} it may be: at this scale the answer is not known."
     if abs(value - answer) <= within:
         return "Right." if not within else f"{value:g} is near enough (within {within:g})."
     return f"{value:g} is too {'low' if value < answer else 'high'}."

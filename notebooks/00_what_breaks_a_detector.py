@@ -269,13 +269,11 @@ figure_output(score_chart(curve, harmed, threshold), alt)
 # %%
 guess = {1: None, 2: None}          # your predictions, two deteriorations, in quotes
 kinds = {kind: scores[kind] for kind in DETERIORATIONS if scores[kind] == scores[kind]}
-order = sorted(kinds, key=kinds.get)
-check(1, guess[1], order[0] if order else "unknown at this scale",
-      "from the most harmful on: " + ", ".join(f"{k} {kinds[k]:.1f}" for k in order))
+check(1, guess[1], min(kinds, key=kinds.get, default=None), "from the most harmful on: "
+      + ", ".join(f"{kind} {kinds[kind]:.1f}" for kind in sorted(kinds, key=kinds.get)))
 rows = [{"% with a clean view, window": size} | clean_in_window(clips, size, config.test.stride)
         for size in (3, 5, config.test.window)]
-check(2, guess[2], max(kinds, key=rows[0].get) if kinds else "unknown at this scale",
-      table_text(pandas.DataFrame(rows)))
+check(2, guess[2], max(kinds, key=rows[0].get, default=None), table_text(pandas.DataFrame(rows)))
 
 # %% [markdown]
 # ## Summary

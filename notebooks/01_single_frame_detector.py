@@ -254,7 +254,7 @@ for axis, below, (role, t) in zip(axes[:3], axes[3:], times.items(), strict=True
     show.dots(axis, box[:2] + grid * (box[2:] - box[:2]), size=2)
     axis.set_title(f"{role}: frame {t}", fontsize=8)
     show.share_bars(below.inset_axes((0.36, 0.02, 0.62, 0.96)),
-               dict(zip(NAMES, traces[t].scores[i].tolist(), strict=True)), NAMES[label])
+                    dict(zip(NAMES, traces[t].scores[i].tolist(), strict=True)), NAMES[label])
 show.figure_output(figure, "The traveller's proposal in the three frames, with the points that RoIAlign "
                    "reads; under each, as bars, the shares that the head gives the classes.", photo=True)
 
@@ -306,7 +306,7 @@ def look(frame: int, score: float, proposal: int):
     show.draw_tagged(left, trace.proposals[0][i][None], [f"proposal {i}"], ["white"], "nothing there")
     show.untangle(left)
     show.share_bars(right.inset_axes((0.25, 0.02, 0.74, 0.96)),
-               dict(zip(NAMES, trace.scores[i].tolist(), strict=True)), NAMES[target.labels[row] if row >= 0 else 0])
+                    dict(zip(NAMES, trace.scores[i].tolist(), strict=True)), NAMES[target.labels[row] if row >= 0 else 0])
     return figure, (f"Frame {frame}, boxes: {', '.join(sorted(used)) or 'none'}. Proposal {i}, objectness "
                     f"{trace.objectness[0][i]:.2f}, is taken for {NAMES[int(trace.scores[i].argmax())]}.")
 

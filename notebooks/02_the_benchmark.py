@@ -68,7 +68,7 @@ from mstlib.evaluation.story import track_flags, track_ids, track_scores, travel
 from mstlib.exercise import check
 from mstlib.profiles import get_config
 from mstlib.report.batch import ROOT
-from mstlib.report.charts import chart, score_chart
+from mstlib.report.charts import score_chart
 from mstlib.report.lookup import slice_scores
 from mstlib.stream import detect_clip, detect_clips
 from mstlib.training.experiment import clips_of, targets_of, trained
@@ -165,7 +165,7 @@ show.figure_output(figure, "A body with a disc, and below it the same body with 
                    "degrees; from behind the two rows are the same.", photo=True)
 
 # %%
-figure, axis = chart(height=2.6)
+figure, axis = show.chart(height=2.6)
 keys = {}                                                                  # area in view at every degree
 for k, name in enumerate(BODIES):
     body, _ = sitter(2 * k + 1, size, scene)

@@ -64,11 +64,11 @@ dalign, stride = model.dalign, model.backbone.stride
 # %% [markdown]
 # ## 1. How far does an object move between two frames?
 #
-# The traveller of [notebook 00](00_what_breaks_a_detector.ipynb) hardly leaves its place, so that another object takes over here: *the
-# runner*, which of all objects moves farthest in `gap` frames while both show it clean. The benchmark
-# knows how everything moved, for it has drawn it: arrows lead from the cells that the runner covers in
-# the reference to where they are in the support. The third panel is what a detector sees that compares
-# the two frames place by place.
+# The traveller of [notebook 00](00_what_breaks_a_detector.ipynb) hardly leaves its place, so that another
+# object takes over here: *the runner*, which of all objects moves farthest in `gap` frames while both show
+# it clean. The benchmark knows how everything moved, for it has drawn it: arrows lead from the cells that
+# the runner covers in the reference to where they are in the support. The third panel is what a detector
+# sees that compares the two frames place by place.
 
 # %%
 number, track, t = fastest(clips, gap)
@@ -327,7 +327,7 @@ check(2, guess[2], max(off, key=off.get), [
 rival = trained(profile, "fgfa")
 with torch.no_grad():
     flow = rival.dalign(clip_maps(rival, clip)[[t, s]][None])[1]["displacement"][0, 1]
-errors = {"DAlign": off["runner"], "flow": float((flow - motion).norm(dim=-1)[mine].mean())}
+errors = {name: float((there - motion)[mine].norm(dim=-1).mean()) for name, there in (("DAlign", looks), ("flow", flow))}
 sizes = [sum(p.numel() for p in m.dalign.parameters()) for m in (model, rival)]
 check(3, guess[3], min(errors, key=errors.get), ", ".join(
     f"{name}: error {error:.2f}, {size:,} parameters" for (name, error), size in zip(errors.items(), sizes, strict=True)))

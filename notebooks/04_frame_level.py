@@ -112,15 +112,15 @@ print(f"at the paper's scale a window has {n:,} cells, A {n * n / 1e9:.1f} billi
 #
 # ## 2. Whom does a cell of a hard frame ask?
 #
-# We take the traveller of [notebook 00](00_what_breaks_a_detector.ipynb) where it is hardest: in the frame with the widest gap between
-# variant (a), which sees one frame, and the whole method (g). One cell in its middle asks. The maps
-# show whom: brightness is the weight of a cell, in multiples of what it would be if all cells were
-# heard alike, and full from ten times on.
+# We take the traveller of [notebook 00](00_what_breaks_a_detector.ipynb) where it is hardest: in the frame
+# with the widest gap between variant (a), which sees one frame, and the whole method (g). One cell in its
+# middle asks. The maps show whom: brightness is the weight of a cell, in multiples of what it would be if
+# all cells were heard alike, and full from ten times on.
 
 # %%
-number, t, track, *scores = hard_frame(profile, clips, config.test)
+number, t, track, alone, whole = hard_frame(profile, clips, config.test)
 clip = clips[number]
-print(f"{clip.name}, frame {t}: score {scores[0]:.2f} without supports, {scores[1]:.2f} with them")
+print(f"{clip.name}, frame {t}: score {alone:.2f} without supports, {whole:.2f} with them")
 
 
 @functools.cache
@@ -336,10 +336,11 @@ show.table_output(pandas.DataFrame(rows)[
 
 # %% [markdown]
 # **What we see.** With the term each frame is asked around one place, and whether the object is there is
-# what alignment decides. The table has detectors trained either way, differences in points of mAP. To
-# the level as printed alignment is worth nothing here. To one that knows places it is worth something,
-# and knowing places is worth much more: frames of a window are alike, and near cells are mostly right ([results/tables/controls.md](../results/tables/controls.md)).
-# That is MiniVID, where objects move a few cells within a window; the paper's Table III has no such run.
+# what alignment decides. The table has detectors trained either way, differences in points of mAP. To the
+# level as printed alignment is worth nothing here. To one that knows places it is worth something, and
+# knowing places is worth much more: frames of a window are alike, and near cells are mostly right
+# ([results/tables/controls.md](../results/tables/controls.md)). That is MiniVID, where objects move a few
+# cells within a window; the paper's Table III has no such run.
 
 # %% [markdown]
 # ## Exercises

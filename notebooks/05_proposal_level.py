@@ -80,9 +80,9 @@ model = trained(profile, variant)
 # a dotted one shows none.
 
 # %%
-number, t, track, *scores = hard_frame(profile, clips, config.test)
+number, t, track, alone, whole = hard_frame(profile, clips, config.test)
 clip = clips[number]
-print(f"{clip.name}, frame {t}: score {scores[0]:.2f} without supports, {scores[1]:.2f} with them")
+print(f"{clip.name}, frame {t}: score {alone:.2f} without supports, {whole:.2f} with them")
 
 
 @functools.cache
@@ -366,7 +366,7 @@ show.table_output(pandas.DataFrame(claims)[columns], digits=2)
 # %%
 guess = {1: None, 2: None, 3: None}          # your predictions: 1 "more" or "less", 2 heads, 3 a score, 0 to 1
 first, last = (many[of, "same object"].mean() if len(many) else float("nan") for of in ("both", "last layer"))
-check(1, guess[1], "more" if last > first else "less",
+check(1, guess[1], None if first != first else "more" if last > first else "less",
       f"{first:.0f} % of the attention goes to the same object in the first layer, {last:.0f} % in the last")
 box, x, scales = torch.tensor([[0.0, 0, 20, 20]]), a, (0.5, 1.0, 2.0)
 with torch.no_grad():

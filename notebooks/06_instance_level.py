@@ -116,9 +116,9 @@ show.figure_output(figure, f"Frame {t} twice: ground truth, and {len(boxes)} pro
 #
 # ## 2. What does a candidate do? (Eq. 12)
 #
-# It compares itself with every support (appearance and geometry, as in [notebook 05](05_proposal_level.ipynb)), keeps the share r
-# with the highest logits, and adds their values, weighted by a softmax over these alone. One proposal,
-# with loops, against the package:
+# It compares itself with every support (appearance and geometry, as in
+# [notebook 05](05_proposal_level.ipynb)), keeps the share r with the highest logits, and adds their values,
+# weighted by a softmax over these alone. One proposal, with loops, against the package:
 
 # %%
 R, relation = trace.features["proposal"], level.relation                   # R' (N, d)

@@ -212,8 +212,9 @@ else:
 
 # %% [markdown]
 # **What we see.** Three clouds: (a) alone, the frame level without the proposal level, and everything that
-# has the proposal level. Within a cloud the dots of different variants mix: steps of half a point, which the paper reports from one run each, are within the noise of
-# a seed here. That is what several seeds are for ([notebook 09](09_tables.ipynb)).
+# has the proposal level. Within a cloud the dots of different variants mix: steps of half a point, which
+# the paper reports from one run each, are within the noise of a seed here. That is what several seeds are
+# for ([notebook 09](09_tables.ipynb)).
 #
 # Now choose a loss, two trainings and how much to smooth. (It lives in JupyterLab; the chart above shows
 # one choice.)

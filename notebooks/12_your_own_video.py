@@ -266,18 +266,19 @@ show.figure_output(figure, alt, photo=True)
 #
 # ## 6. And in your video?
 #
-# Press the button and choose a video file, a few seconds long. It is detected with a progress bar, its strip
-# appears, and the picture changes to it; move through it, and set the score from which boxes are drawn. Its
-# table and its film with boxes lie beside those above. Of what is no video a line says so. (The button lives in JupyterLab, and a browser hands over some 10 MB at most: give
-# a longer film by its path, as `video` above. The strip in section 3 says the same as the picture now.)
+# Press the button and choose a video file, a few seconds long. It is detected with a progress bar, its
+# strip appears, and the picture changes to it; move through it, and set the score from which boxes are
+# drawn. Its table and its film with boxes lie beside those above. Of what is no video a line says so. (The
+# button lives in JupyterLab, and a browser hands over some 10 MB at most: give a longer film by its path,
+# as `video` above. The strip in section 3 says the same as the picture now.)
 
 # %%
 upload_box(model, film, classes, out, mode, threshold)
 
 # %% [markdown]
-# **What we see.** Nothing is sent anywhere but to the kernel, which keeps what it found and deletes the file that
-# you handed in when its last frame is out. Move the score down to see all that the detector considers: where it is least sure,
-# boxes of two classes lie on one object.
+# **What we see.** Nothing is sent anywhere but to the kernel, which keeps what it found and deletes the
+# file that you handed in when its last frame is out. Move the score down to see all that the detector
+# considers: where it is least sure, boxes of two classes lie on one object.
 
 # %% [markdown]
 # ## Exercises

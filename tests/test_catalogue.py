@@ -1,6 +1,7 @@
 """The catalogue of runs: what it names exists, its settings are valid, its commands can be run."""
 
 import shlex
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from mstlib.checkpoint import load_weights, save_weights, variant_of
 from mstlib.cli.main import app
 from mstlib.cli.options import config_of, pairs, typed
 from mstlib.config import DETECTORS, MEGA_VARIANTS, VARIANTS, MSTError, with_overrides
+from mstlib.fileio import ROOT
 from mstlib.limits import at_test
 from mstlib.link import LINKS
 from mstlib.model.detector import build_model
@@ -37,7 +39,19 @@ def test_names_are_unique_and_tell_what_a_run_is():
     assert len(CATALOGUE) == len(catalogue.build())
     for name, run in CATALOGUE.items():
         assert name == "-".join(filter(None, [run.variant, run.tag])) and run.variant in DETECTORS
-        assert run.table in ("", *PAPER_TABLES) and len(run.seeds) >= 1 and run.seeds[0] == 0
+        assert run.table in ("", *PAPER_TABLES) and len(run.seeds) >= 3 and run.seeds[0] == 0
+        assert run.table != "III" or len(run.seeds) == 5                       # smaller steps
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no git repository to list the files of")
+def test_only_shipped_weights_are_over_a_megabyte():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True,
+                            check=True).stdout.split("\0")
+    sizes = {name: (ROOT / name).stat().st_size for name in listed if (ROOT / name).is_file()}
+    shipped = {f"results/checkpoints/mini-{name}.safetensors"
+               for name, run in CATALOGUE.items() if run.shipped}
+    assert {name for name, size in sizes.items() if size > 1_000_000} == shipped
+    assert sum(sizes[name] for name in shipped) < 60_000_000 and sum(sizes.values()) < 120_000_000
 
 
 def test_runs_that_use_the_weights_of_others():

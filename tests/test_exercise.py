@@ -28,7 +28,8 @@ def shown(monkeypatch):
     (torch.zeros(2), 3, 0, "The answer is a number; yours is of type Tensor."),
     ("3", 3, 0, "The answer is a number; yours is of type str."),
     (math.nan, 3, 0, "The answer is a number; yours is of type float."),
-    (3, math.nan, 1, "3 it may be: at this scale the answer is not known."),
+    (3, math.nan, 1, "That may be: at this scale the answer is not known."),
+    ("blur", None, 0, "That may be: at this scale the answer is not known."),
     (" Motion  blur", "motion blur", 0, "Right."),
     ("defocus", "motion blur", 0, "“defocus” is not it."),
     (7, "motion blur", 0, "The answer is a word or two in quotes; yours is of type int."),
@@ -57,7 +58,7 @@ ANYTHING = st.recursive(
     lambda inner: st.lists(inner) | st.tuples(inner) | st.dictionaries(st.text(), inner))
 
 
-@given(ANYTHING, st.floats() | st.text() | st.lists(st.text()), st.floats(0, 10))
+@given(ANYTHING, st.none() | st.floats() | st.text() | st.lists(st.text()), st.floats(0, 10))
 def test_no_prediction_raises(yours, answer, within):
     assert verdict(yours, answer, within)
 

@@ -215,6 +215,11 @@ def test_tables_are_markdown(monkeypatch):
         "| a | ✓ | 75.1 | +0.00 |", "| b |  | – | +2.00 |"]
 
 
+def test_every_public_name_is_there():
+    assert [name for name in show.__all__ if not hasattr(show, name)] == []
+    assert len(set(show.__all__)) == len(show.__all__)
+
+
 def test_columns_that_nobody_ran_are_a_line_under_the_table(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda data, **more: shown.append(data))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from mstlib.report.cells import by_name
 from mstlib.report.stats import Comparison, compare, mean_and_sd
+from mstlib.report.tables import NAMES_I
 
 
 class Question(NamedTuple):
@@ -34,8 +35,8 @@ QUESTIONS = (
 )
 
 
-RIVALS = {"a": "Faster R-CNN", "fgfa": "FGFA", "selsa": "SELSA", "c": "the base stage of RDN",
-          "rdn": "RDN", "h": "MEGA"}
+RIVALS = {"a": "Faster R-CNN", "c": "the base stage of RDN",
+          **{run: method for method, run in NAMES_I.items() if run != "g"}}
 HOW = {"holds": "beats", "within noise": "is level within noise with",
        "does not hold": "stays behind"}
 
@@ -50,12 +51,13 @@ def plainly(records: Sequence[dict]) -> str:
         against.setdefault(ours.verdict, []).append(f"{title} ({between(ours)})")
     known = [f"{how} {', '.join(against[verdict])}" for verdict, how in HOW.items()
              if verdict in against]
-    tried = [compare(runs.get("g-place", []), runs.get(base, [])) for base in ("g", "fgfa", "h")]
+    tried = [(q.base, compare(runs.get(q.better, []), runs.get(q.base, [])))
+             for q in QUESTIONS if q.better == "g-place"]
+    gains = [f"{between(ours)} over {RIVALS.get(base, 'the method as printed')}"
+             for base, ours in tried if ours.verdict in HOW]
     text = f"Plainly: here the whole method {'; '.join(known)}." if known else ""
-    if known and all(ours.verdict in HOW for ours in tried):
-        text += (" Tried: a term of place in its frame level, which Eq. 5 has not: {} over the "
-                 "method as printed, {} over FGFA, {} over MEGA (controls).".format(
-                     *map(between, tried)))
+    text += (" Tried: a term of place in its frame level, which Eq. 5 has not: "
+             f"{', '.join(gains)} (controls).") if known and gains else ""
     return text
 
 

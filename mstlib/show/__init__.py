@@ -39,8 +39,7 @@ __all__ = [
     "DPI", "PALETTE", "PANEL", "STYLES", "arrows", "box_text", "box_under", "cell_at",
     "cell_centres", "cell_text", "chart", "colour_of", "dots", "draw_box", "draw_boxes",
     "draw_frame", "draw_tag", "draw_tagged", "even_grid", "figure_bytes", "figure_output",
-    "film_strip", "frame_title", "grey_of", "grid", "heat_map", "ink_on", "legend_entries",
-    "legend_text", "live", "mark_cell", "panels", "picture_html", "share_bars", "show_image",
-    "stacked_bars",
+    "film_strip", "frame_title", "grey_of", "grid", "heat_map", "ink_on", "legend_text",
+    "live", "mark_cell", "panels", "picture_html", "share_bars", "show_image", "stacked_bars",
     "table_output", "table_text", "track_colours", "untangle",
 ]
